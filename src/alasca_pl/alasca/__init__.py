@@ -1,0 +1,1 @@
+"""The paper's own contribution: adaptive label smoothing through auxiliary classifiers."""

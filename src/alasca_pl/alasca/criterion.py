@@ -1,0 +1,76 @@
+"""Label smoothing on the main head, uniform and adaptive: the rows ULS, ALS and ALS + EMA of Table 4."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alasca_pl.alasca.confidence import LabelConfidence
+from alasca_pl.alasca.smoothing import SmoothingTarget, check_target, smoothed_loss
+from alasca_pl.core.parts import Criterion
+from alasca_pl.core.types import Progress, Targets
+
+
+class UniformLabelSmoothing(Criterion):
+    """Cross-entropy with the same smoothing for all samples.
+
+    Args:
+        smoothing: Mass moved away from the label, in [0, 1].
+        target: See ``smoothed_loss``; ``uniform`` is standard label smoothing.
+    """
+
+    def __init__(self, smoothing: float = 0.1, target: SmoothingTarget = "uniform") -> None:
+        super().__init__()
+        check_target(target)
+        if not 0.0 <= smoothing <= 1.0:
+            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is plain cross-entropy")
+        self.smoothing = smoothing
+        self.target: SmoothingTarget = target
+
+    def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+        smoothing = torch.full_like(targets.weight, self.smoothing)
+        return (targets.weight * smoothed_loss(logits, targets.label, smoothing, self.target)).sum(dim=0)
+
+
+class AdaptiveLabelSmoothing(Criterion):
+    """Cross-entropy smoothed by 1 - confidence in each label.
+
+    Args:
+        num_samples: N, size of the training split.
+        num_classes: K.
+        momentum: 0 gives the instantaneous confidence (ALS); above 0 the moving average over epochs (ALS + EMA).
+        temperature: See ``LabelConfidence``.
+        ema_on: See ``LabelConfidence``.
+        ramp_epochs: See ``LabelConfidence``; 60 in jongwooko/ALASCA for smoothing on the main head.
+        exponent: See ``LabelConfidence``.
+        target: See ``smoothed_loss``; the authors' code spreads over all classes on the main head.
+
+    Source: Eq. 2 of the ALASCA paper on the main head; the authors' class for it does not run, so training details
+    follow the formulas.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        momentum: float = 0.0,
+        temperature: float = 1.0,
+        ema_on: Literal["logits", "probs"] = "logits",
+        ramp_epochs: float = 60,
+        exponent: float = 1.0,
+        target: SmoothingTarget = "uniform",
+    ) -> None:
+        super().__init__()
+        check_target(target)
+        self.target: SmoothingTarget = target
+        self.trust = LabelConfidence(num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent)
+
+    def observe(self, logits: Tensor, index: Tensor) -> None:
+        self.trust.observe(logits, index)
+
+    def confidence(self, label: Tensor) -> Tensor:
+        return self.trust.of_labels(label)
+
+    def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+        smoothing = self.trust.smoothing(targets, progress)
+        return (targets.weight * smoothed_loss(logits, targets.label, smoothing, self.target)).sum(dim=0)

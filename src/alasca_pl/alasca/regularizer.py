@@ -1,0 +1,95 @@
+"""Penalties on the auxiliary classifiers: ALASCA itself, and uniform smoothing for comparison."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alasca_pl.alasca.confidence import LabelConfidence
+from alasca_pl.alasca.smoothing import SmoothingTarget, check_target, smoothed_loss
+from alasca_pl.core.parts import Regularizer
+from alasca_pl.core.types import StepView
+
+
+def _loss_on_heads(view: StepView, smoothing: Tensor, target: SmoothingTarget) -> Tensor:
+    """Sum the smoothed loss over all auxiliary heads, (B,)."""
+    heads = torch.stack(
+        [
+            (view.targets.weight * smoothed_loss(logits, view.targets.label, smoothing, target)).sum(dim=0)
+            for logits in view.output.aux_logits
+        ]
+    )
+    return heads.sum(dim=0)
+
+
+class AlascaRegularizer(Regularizer):
+    """Adaptive label smoothing on every auxiliary classifier.
+
+    The gradient reaches the backbone: this is what regularises it. All samples of a batch count, whatever a selector
+    keeps for the main loss, and only given labels are used.
+
+    Args:
+        num_samples: N, size of the training split.
+        num_classes: K.
+        strength: Factor of the penalty, the paper's lambda.
+        momentum: See ``LabelConfidence``; the paper's beta.
+        temperature: See ``LabelConfidence``; the paper's tau.
+        ema_on: See ``LabelConfidence``.
+        ramp_epochs: See ``LabelConfidence``.
+        exponent: See ``LabelConfidence``.
+        target: Where smoothed mass goes, see ``smoothed_loss``.
+
+    Source: Eq. 2 and Algorithm 1 of the ALASCA paper; defaults from its section 4.1 and jongwooko/ALASCA.
+    """
+
+    needs = frozenset({"aux_logits"})
+
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        strength: float = 2.0,
+        momentum: float = 0.7,
+        temperature: float = 1 / 3,
+        ema_on: Literal["logits", "probs"] = "logits",
+        ramp_epochs: float = 30,
+        exponent: float = 1.0,
+        target: SmoothingTarget = "others",
+    ) -> None:
+        super().__init__(strength)
+        check_target(target)
+        self.target: SmoothingTarget = target
+        self.trust = LabelConfidence(num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent)
+
+    def observe(self, logits: Tensor, index: Tensor) -> None:
+        self.trust.observe(logits, index)
+
+    def confidence(self, label: Tensor) -> Tensor:
+        return self.trust.of_labels(label)
+
+    def forward(self, view: StepView) -> Tensor:
+        return _loss_on_heads(view, self.trust.smoothing(view.targets, view.progress), self.target)
+
+
+class UniformSmoothingOnHeads(Regularizer):
+    """Label smoothing of one strength for all samples on every auxiliary classifier: the row ULS + AC of Table 4.
+
+    Args:
+        smoothing: Mass moved away from the label, in [0, 1]. The paper does not state its value; 0.1 is the default of
+            the authors' code for smoothing on the main head.
+        strength: Factor of the penalty, the paper's lambda.
+        target: See ``smoothed_loss``.
+    """
+
+    needs = frozenset({"aux_logits"})
+
+    def __init__(self, smoothing: float = 0.1, strength: float = 2.0, target: SmoothingTarget = "uniform") -> None:
+        super().__init__(strength)
+        check_target(target)
+        if not 0.0 <= smoothing <= 1.0:
+            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is plain cross-entropy")
+        self.smoothing = smoothing
+        self.target: SmoothingTarget = target
+
+    def forward(self, view: StepView) -> Tensor:
+        return _loss_on_heads(view, torch.full_like(view.targets.weight, self.smoothing), self.target)

@@ -1,0 +1,65 @@
+"""Label smoothing with a strength per sample, as pure functions."""
+
+from typing import Literal, get_args
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from alasca_pl.core.numerics import full_precision, label_log_prob
+
+SmoothingTarget = Literal["others", "uniform", "paper_omega"]
+
+
+def check_target(target: str) -> None:
+    """Raise ``ValueError`` unless ``target`` names a reading of the smoothed loss."""
+    if target not in get_args(SmoothingTarget):
+        raise ValueError(f"unknown smoothing target {target!r}; choose one of {', '.join(get_args(SmoothingTarget))}")
+
+
+def omega(logits: Tensor) -> Tensor:
+    """The regulariser that label smoothing adds: the sum over all classes of their negative log-probabilities.
+
+    Args:
+        logits: (B, K).
+
+    Returns:
+        (B,), at least ``K log K``, with equality where all logits are equal.
+
+    Source: Omega(f) = K logsumexp(f) - sum f, Eq. 1 of the ALASCA paper.
+    """
+    return -F.log_softmax(full_precision(logits), dim=1).sum(dim=1)
+
+
+def smoothed_loss(logits: Tensor, label: Tensor, smoothing: Tensor, target: SmoothingTarget = "others") -> Tensor:
+    """Cross-entropy against labels that are smoothed by a different amount for each sample.
+
+    Args:
+        logits: (B, K).
+        label: int64 (V, B); V labels for each row.
+        smoothing: Mass moved away from the label, in [0, 1], float (V, B), without gradient.
+        target: Where the mass goes. ``others``: evenly to the other K - 1 classes, as in the authors' code for
+            auxiliary classifiers. ``uniform``: evenly to all K classes, standard label smoothing. ``paper_omega``:
+            ``smoothing * Omega``, Eq. 2 of the paper as printed, K times the standard weight and no distribution.
+
+    Returns:
+        Float (V, B).
+
+    Source: adaptive label smoothing, Eq. 2 of the ALASCA paper; jongwooko/ALASCA for ``others`` and ``uniform``.
+
+    Example:
+        >>> import torch
+        >>> logits, label = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[0]])
+        >>> round(smoothed_loss(logits, label, torch.tensor([[0.3]])).item(), 4)
+        0.8576
+    """
+    num_classes = logits.shape[1]
+    log_probs = F.log_softmax(full_precision(logits), dim=1)
+    given = -label_log_prob(log_probs, label)
+    everything = -log_probs.sum(dim=1)
+    if target == "others":
+        return (1.0 - smoothing) * given + smoothing / (num_classes - 1) * (everything - given)
+    if target == "uniform":
+        return (1.0 - smoothing) * given + smoothing / num_classes * everything
+    if target == "paper_omega":
+        return (1.0 - smoothing) * given + smoothing * everything
+    raise ValueError(f"unknown smoothing target {target!r}; choose one of {', '.join(get_args(SmoothingTarget))}")

@@ -1,0 +1,1 @@
+"""Looking at runs: opening them, summing them up, drawing them. Needs no data set."""

@@ -1,0 +1,102 @@
+"""Opening a run from its folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alasca_pl.build import Config, build_module
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.rows import Row, read_rows
+from alasca_pl.core.types import DataFacts
+from alasca_pl.training.module import NoisyLabelModule
+
+# A config names the classes that are called with its values; from a stranger's checkpoint only these are called.
+_TRUSTED = ("alasca_pl.", "torch.optim.")
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run as its folder holds it.
+
+    Attributes:
+        folder: The folder.
+        module: The module with the checkpoint's weights and tables, in evaluation mode.
+        config: The resolved config.
+        facts: What the run knew of its data.
+        record: Contents of ``record.json``; empty if there is none.
+        history: One row of metrics per epoch; empty if there is none.
+        epoch: Epoch of the checkpoint, from 0.
+    """
+
+    folder: Path
+    module: NoisyLabelModule
+    config: Config
+    facts: DataFacts
+    record: dict[str, Any]
+    history: list[Row]
+    epoch: int
+
+
+def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedRun:
+    """Open a run without its data set.
+
+    Args:
+        folder: The run's folder.
+        checkpoint: ``last`` or ``best``.
+        trust: Allow the checkpoint's config to call classes from outside this package. Only for files whose origin you
+            know.
+
+    Raises:
+        UserError: If the checkpoint cannot be used.
+    """
+    return open_checkpoint(Path(folder) / "checkpoints" / f"{checkpoint}.ckpt", trust)
+
+
+def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
+    """Open the run that a checkpoint belongs to; see ``load_run``."""
+    content = read_checkpoint(path)
+    config: Config = content[CHECKPOINT_KEY]["config"]
+    if not trust:
+        _refuse_foreign_targets(config, path)
+    facts = facts_of(content)
+    module = build_module(_without_downloads(config), facts)
+    module.load_state_dict(content["state_dict"])
+    module.eval()
+    folder = path.absolute().parent.parent
+    record, rows = folder / "record.json", folder / "metrics.csv"
+    return LoadedRun(
+        folder=folder,
+        module=module,
+        config=config,
+        facts=facts,
+        record=json.loads(record.read_text()) if record.is_file() else {},
+        history=read_rows(rows) if rows.is_file() else [],
+        epoch=int(content["epoch"]),
+    )
+
+
+def _refuse_foreign_targets(config: Any, path: Path) -> None:
+    if isinstance(config, dict):
+        target = config.get("_target_")
+        if target is not None and not str(target).startswith(_TRUSTED):
+            # Loggers and callbacks are not built when a run is opened.
+            raise UserError(
+                f"the config in {path} would call {target}, which is not part of this package; if you know where the "
+                "file comes from, allow it with trust=true"
+            )
+        for name, value in config.items():
+            if name not in ("logger", "callbacks"):
+                _refuse_foreign_targets(value, path)
+    elif isinstance(config, list):
+        for value in config:
+            _refuse_foreign_targets(value, path)
+
+
+def _without_downloads(config: Config) -> Config:
+    # Weights come from the checkpoint, so pretrained ones need not be fetched.
+    model = config["model"]
+    if not model["backbone"].get("pretrained"):
+        return config
+    return {**config, "model": {**model, "backbone": {**model["backbone"], "pretrained": False}}}

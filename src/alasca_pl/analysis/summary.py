@@ -1,0 +1,79 @@
+"""What a run came to, from its rows of metrics."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from alasca_pl.core.rows import Row
+
+HEADS = {"main": "main head", "ensemble_all": "ensemble of all heads", "main_last": "main + last auxiliary head"}
+
+
+def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str, float]]:
+    """Reduce the epochs of a run to the figures that are reported.
+
+    Args:
+        rows: One row of metrics per epoch, at least one.
+        last_epochs: The mean covers so many of the last epochs, or all if there are fewer.
+
+    Returns:
+        ``last``: all metrics of the last epoch. ``mean_of_last``: mean test accuracies. ``best_val``: test accuracies and
+        epoch where accuracy on the validation part was best (the first such epoch); left out without validation.
+        ``best_test``: the largest test accuracies, each selected on the test set, which flatters them.
+    """
+    tests = [name for name in rows[-1] if name.startswith("test/")]
+    tail = rows[-last_epochs:]
+    result: dict[str, dict[str, float]] = {
+        "last": dict(rows[-1]),
+        "mean_of_last": {"epochs": len(tail)} | {name: sum(row[name] for row in tail) / len(tail) for name in tests},
+        "best_test": {name: max(row[name] for row in rows if name in row) for name in tests},
+    }
+    with_val = [row for row in rows if "val/acc" in row]
+    if with_val:
+        best = max(with_val, key=lambda row: row["val/acc"])
+        result["best_val"] = {name: best[name] for name in ("epoch", "val/acc", *tests)}
+    return result
+
+
+def render(record: dict[str, Any], compare_with: str | None) -> Group:
+    """Draw the table that ends a run.
+
+    Args:
+        record: Contents of ``record.json`` of a finished run.
+        compare_with: Command of the run to compare with, or None.
+    """
+    metrics = record["metrics"]
+    table = Table(title="Test accuracy (clean labels)", title_justify="left")
+    table.add_column("prediction")
+    columns = {"last": "last epoch", "mean_of_last": f"mean of last {metrics['mean_of_last']['epochs']}"}
+    if "best_val" in metrics:
+        columns["best_val"] = f"best on validation (epoch {metrics['best_val']['epoch'] + 1})"
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for rule, title in HEADS.items():
+        name = f"test/acc_{rule}"
+        if name in metrics["last"]:
+            table.add_row(title, *(f"{metrics[column][name]:.2%}" for column in columns))
+    lines = [_noise_line(record["noise"])]
+    last = metrics["last"]
+    lines += [
+        f"AUROC with which 1 - confidence of {name.split('/')[0]} finds wrong labels: {value:.3f}"
+        for name, value in last.items()
+        if name.split("/")[1:2] == ["auroc"]
+    ]
+    if "train/memorised" in last:
+        lines.append(f"wrong labels learned by heart: {last['train/memorised']:.1%}")
+    lines.append(f"trained in {record['duration_seconds']:.0f} s; saved in {record['folder']} (curves.png shows the course)")
+    if compare_with:
+        lines.append(f"the same without ALASCA: {compare_with}")
+    return Group(table, *(Text(line) for line in lines))
+
+
+def _noise_line(noise: dict[str, Any]) -> str:
+    if noise["realised_rate"] is None:
+        return "noise: none added; which labels are wrong is not known"
+    nominal = "" if noise["rate"] is None else f" {noise['rate']:g}"
+    return f"noise: {noise['kind']}{nominal}, {noise['realised_rate']:.1%} of the training labels are wrong"

@@ -1,0 +1,307 @@
+"""Composition root: from a resolved config to data, module and trainer. The only file that knows all the others."""
+
+import contextlib
+import functools
+import inspect
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L  # noqa: N812
+import torch
+from torch import nn
+
+from alasca_pl.alasca.heads import AuxiliaryHead
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.parts import Criterion, Regularizer
+from alasca_pl.core.seeds import derive_seed
+from alasca_pl.core.types import DataFacts
+from alasca_pl.data.datamodule import ArrayDataModule
+from alasca_pl.models.network import Network, check_shapes, kaiming_init
+from alasca_pl.models.norms import norm_layer
+from alasca_pl.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
+from alasca_pl.training.callbacks.history import History
+from alasca_pl.training.callbacks.monitor import NoiseMonitor
+from alasca_pl.training.module import NoisyLabelModule
+from alasca_pl.training.optim import OptimConfig
+from alasca_pl.training.parts import Parts
+
+log = logging.getLogger(__name__)
+
+Config = dict[str, Any]
+
+# Values of the data config that are meant for its reader, wherever that has an argument of the name.
+_FOR_READER = ("root", "path", "download")
+# Values of the data config that other groups refer to.
+_FOR_OTHERS = ("class_map", "class_groups")
+
+
+def make(node: Mapping[str, Any], **offers: Any) -> Any:
+    """Call a node's ``_target_`` with the node's values.
+
+    Args:
+        node: A mapping with ``_target_``.
+        offers: Values that are passed on if the target has an argument of that name and the node does not give it. So a
+            part asks for ``num_samples`` or ``num_classes`` by naming it, and its yaml need not repeat them.
+
+    Raises:
+        UserError: If the target does not exist or refuses its values.
+    """
+    # Hydra's own instantiate copies arguments into a config and turns dataclasses into mappings; data and networks must
+    # arrive as they are.
+    name = node["_target_"]
+    try:
+        target = hydra.utils.get_object(name)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
+    arguments = {key: _value(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    parameters = inspect.signature(target).parameters
+    arguments |= {key: value for key, value in offers.items() if key in parameters and key not in arguments}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [key for key in arguments if key not in parameters and not takes_any]
+    if unknown:
+        raise UserError(f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(parameters)}")
+    if node.get("_partial_"):
+        return functools.partial(target, **arguments)
+    try:
+        return target(**arguments)
+    except (ValueError, OSError) as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+    except TypeError as error:
+        raise UserError(f"{name} refuses its arguments: {error}") from error
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return make(value) if "_target_" in value else {key: _value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    return value
+
+
+def build_data(config: Config) -> ArrayDataModule:
+    """Read the data, split it and draw the noise.
+
+    Args:
+        config: Resolved config as plain containers.
+
+    Raises:
+        UserError: If a value is wrong or the data cannot be used.
+    """
+    data = {name: value for name, value in config["data"].items() if name not in (*_FOR_READER, *_FOR_OTHERS)}
+    source = {name: config["data"][name] for name in _FOR_READER if name in config["data"]}
+    reader = make({**data.pop("reader"), "_partial_": True}, **source)
+    augment = data.pop("augment", None)
+    return make(
+        data,
+        reader=reader,
+        augment=make(augment) if augment else None,
+        noise=make(config["noise"]),
+        seed=config["seed"],
+    )
+
+
+def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
+    """Make networks, parts and the module; needs no data.
+
+    Auxiliary heads are made last and from their own random stream, so that the main network starts from the same
+    weights with and without them. Networks of a pair differ by their stream only.
+
+    Args:
+        config: Resolved config as plain containers.
+        facts: What is known of the data.
+
+    Raises:
+        UserError: If a value is wrong or values do not fit each other.
+    """
+    try:
+        return _build_module(config, facts)
+    except ValueError as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+
+
+def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
+    count = config["num_networks"]
+    if count < 1:
+        raise UserError(f"num_networks must be at least 1, got {count}")
+    offers = {"num_samples": facts.num_samples, "num_classes": facts.num_classes}
+    if config["criterion"] is None:
+        raise UserError("no criterion is chosen; choose a method, e.g. method=ce")
+    criteria: list[Criterion] = [make(config["criterion"], **offers) for _ in range(count)]
+    regularizers: list[dict[str, Regularizer]] = [
+        {name: make(node, **offers) for name, node in config["regularizers"].items() if node} for _ in range(count)
+    ]
+    selector = make(config["selector"], num_networks=count, **offers) if config["selector"] else None
+    mixer = make(config["mixer"], seed=config["seed"], **offers) if config["mixer"] else None
+    transform = make(config["gradient_transform"]) if config["gradient_transform"] else None
+
+    networks = [_main_network(config, facts, number) for number in range(count)]
+    asking = [("criterion", criteria[0]), *regularizers[0].items(), ("selector", selector), ("mixer", mixer)]
+    needs = {need: name for name, part in asking if part is not None for need in part.needs}
+    if "taps" in needs:
+        raise UserError(f"{needs['taps']} needs taps, which model networks do not give")
+    if "aux_logits" in needs:
+        _attach_heads(config, facts, networks, needs["aux_logits"])
+    elif config["aux"]["stages"]:
+        log.info("no part uses auxiliary heads, so none is built")
+    for network in networks:
+        check_shapes(network, facts.image_shape)
+
+    teachers = [make(config["teacher"], network=network) for network in networks] if config["teacher"] else []
+    parts = Parts(networks, criteria, regularizers, selector, mixer, teachers, transform)
+    optim = OptimConfig(
+        make(config["optim"]["optimizer"]),
+        make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
+    )
+    rule, average = config["predict"]["rule"], config["predict"]["average"]
+    return NoisyLabelModule(parts, make(config["step"]), optim, facts, rule, average, config)
+
+
+@contextlib.contextmanager
+def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *names))
+        yield
+
+
+def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
+    with _random_stream(config["seed"], "network", number):
+        network = Network(make(config["model"]["backbone"], in_channels=facts.image_shape[0]), facts.num_classes)
+        _initialise(network, config["model"]["init"])
+    return network
+
+
+def _initialise(module: nn.Module, rule: str) -> None:
+    if rule not in ("library", "kaiming"):
+        raise UserError(f"unknown model.init {rule!r}; choose one of library, kaiming")
+    if rule == "kaiming":
+        kaiming_init(module)
+
+
+def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network], asker: str) -> None:
+    aux = config["aux"]
+    for number, network in enumerate(networks):
+        channels, reductions = network.backbone.channels, network.backbone.reductions
+        stages = resolve_stages(aux["stages"], len(channels))
+        if not stages:
+            raise UserError(f"{asker} needs auxiliary heads, but aux.stages is empty; choose aux=all or aux=last")
+        heads = {}
+        with _random_stream(config["seed"], "heads", number):
+            for stage in stages:
+                heads[stage] = AuxiliaryHead(
+                    kind=aux["kind"],
+                    channels=channels[stage - 1],
+                    stride=max(1, reductions[-1] // reductions[stage - 1]),
+                    width=aux["width"] or network.feature_size,
+                    num_classes=facts.num_classes,
+                    norm=norm_layer(config["model"]["norm"]),
+                )
+                _initialise(heads[stage], config["model"]["init"])
+        network.attach(heads)
+
+
+def resolve_stages(stages: str | Sequence[int], count: int) -> list[int]:
+    """Turn the value of ``aux.stages`` into stage numbers.
+
+    Args:
+        stages: ``all`` (every stage but the last, which carries the main head), ``last`` (the last of these) or a list
+            of numbers from 1.
+        count: Number of stages of the network.
+
+    Raises:
+        UserError: If a stage does not exist.
+    """
+    available = list(range(1, count))
+    if stages == "all":
+        return available
+    if stages == "last":
+        return available[-1:]
+    if isinstance(stages, str):
+        raise UserError(f"unknown aux.stages {stages!r}; choose all, last or a list of numbers, e.g. aux.stages=[1,2]")
+    chosen = sorted(set(stages))
+    for stage in chosen:
+        if stage not in available:
+            raise UserError(
+                f"aux.stages names stage {stage}, but this network carries auxiliary heads after stages "
+                f"{', '.join(map(str, available)) or 'none'}; stage {count} carries the main head"
+            )
+    return chosen
+
+
+def build_trainer(config: Config, data: ArrayDataModule, folder: Path) -> L.Trainer:
+    """Make the trainer with its callbacks and loggers.
+
+    Args:
+        config: Resolved config as plain containers.
+        data: The data.
+        folder: The run's folder.
+
+    Raises:
+        UserError: If a value is wrong.
+    """
+    identity = {
+        "the config": config,
+        "the noisy labels": data.facts.noise_digest,
+        "the run's folder": str(folder),
+    }
+    try:
+        checkpoints = checkpoint_callbacks(
+            folder / "checkpoints", "val" in data.sizes, config["checkpoint"]["every_n_steps"]
+        )
+        return L.Trainer(
+            **config["trainer"],
+            logger=[make(node, save_dir=str(folder), config=config) for node in config["logger"].values() if node] or False,
+            callbacks=[
+                ParallelGuard(identity),
+                NoiseMonitor(data.noisy_labels),
+                History(folder / "metrics.csv"),
+                *(make(node) for node in config["callbacks"].values() if node),
+                RankRng(config["seed"]),
+                *checkpoints,
+            ],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(folder),
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise error if isinstance(error, UserError) else UserError(f"trainer: {error}") from error
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested config as one mapping with dotted names; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+# What may change when a run goes on: where it runs and what accompanies it. The number of epochs may, because any
+# schedule that depends on it has a value of its own in the config, which may not.
+_MAY_CHANGE = (
+    "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "data.root", "data.path", "data.download", "data.eval_batch_size",
+)  # fmt: skip
+
+
+def differing_keys(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Compare two configs as experiments.
+
+    Returns:
+        Dotted names of values that make them different experiments, with old and new value; None stands for absent.
+    """
+    one, other = flatten(old), flatten(new)
+    return {
+        name: (one.get(name), other.get(name))
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+        and not any(name == free or name.startswith(f"{free}.") for free in _MAY_CHANGE)
+    }

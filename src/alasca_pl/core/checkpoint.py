@@ -1,0 +1,48 @@
+"""Opening checkpoints without executing what is in them."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.types import DataFacts
+
+CHECKPOINT_KEY = "alasca_pl"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint that this package wrote, onto the CPU.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: If the file does not exist, is damaged, or was not written by this package.
+    """
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        others = sorted(other.name for other in path.parent.glob("*.ckpt") if other != path)
+        beside = f"; beside it lie {', '.join(others)}" if others else ""
+        raise UserError(f"checkpoint {path} is truncated, damaged or unsafe to load ({first_line}){beside}") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise UserError(f"{path} is no checkpoint of alasca_pl; give a file from a run's folder checkpoints/")
+    return checkpoint
+
+
+def facts_of(checkpoint: dict[str, Any]) -> DataFacts:
+    """Return what a checkpoint knows of the data it was trained on."""
+    stored = checkpoint[CHECKPOINT_KEY]["facts"]
+    return DataFacts(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+
+
+def pack(config: dict[str, Any], facts: DataFacts) -> dict[str, Any]:
+    """Return config and facts as plain containers for a checkpoint."""
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts._asdict().items()}
+    return {"config": config, "facts": plain}

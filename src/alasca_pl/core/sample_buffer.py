@@ -1,0 +1,77 @@
+"""A table with one row per training sample, equal on all ranks and kept in the checkpoint."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alasca_pl.core.distributed import gather_rows
+from alasca_pl.core.types import Targets
+
+
+class SampleBuffer(nn.Module):
+    """Exponential moving average with one float32 row per training sample.
+
+    The table is no registered buffer: data-parallel training would copy rank 0's table over the others' at each forward
+    pass and lose half of the updates without an error. It lives in the extra state, which checkpoints keep.
+
+    Args:
+        num_samples: N, at least 1.
+        row_size: R, at least 1.
+        momentum: Share of the old row that is kept at an update, in [0, 1). With 0 the table holds the latest rows.
+        initial: Value of all entries before the first update.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+    """
+
+    rows: Tensor
+
+    def __init__(self, num_samples: int, row_size: int, momentum: float, initial: float = 0.0) -> None:
+        super().__init__()
+        if num_samples < 1 or row_size < 1:
+            raise ValueError(f"a table needs at least one row and column, got {num_samples} x {row_size}")
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum}; 0 keeps only the latest value")
+        self.momentum = momentum
+        # Set past nn.Module's own bookkeeping, which would refuse a later copy that is not a registered buffer.
+        self.__dict__["rows"] = torch.full((num_samples, row_size), initial, dtype=torch.float32)
+
+    @torch.no_grad()
+    def update(self, rows: Tensor, index: Tensor) -> None:
+        """Move the rows of a batch towards new values, on every rank alike.
+
+        An index that occurs several times in one global batch moves once, towards the mean of its values.
+
+        Args:
+            rows: New values, float (B, R).
+            index: int64 (B,).
+        """
+        index, rows = gather_rows(index, rows.detach().float())
+        unique, place = torch.unique(index, return_inverse=True)
+        sums = torch.zeros(len(unique), self.rows.shape[1], device=rows.device).index_add_(0, place, rows)
+        counts = torch.bincount(place, minlength=len(unique)).unsqueeze(1)
+        self.rows[unique] = self.momentum * self.rows[unique] + (1.0 - self.momentum) * (sums / counts)
+
+    def read(self, targets: Targets) -> Tensor:
+        """Return the rows of all samples that a batch is mixed from, float32 (V, B, R)."""
+        return self.rows[targets.index]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        rows = state["rows"]
+        if rows.shape != self.rows.shape:
+            raise ValueError(
+                f"the stored table has shape {tuple(rows.shape)}, this run needs {tuple(self.rows.shape)}; "
+                "was the checkpoint made with another data set or split?"
+            )
+        self.rows.copy_(rows)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SampleBuffer":
+        # Follow the module to another device, but stay float32 when the module changes precision.
+        super()._apply(fn, recurse)
+        self.__dict__["rows"] = fn(self.rows).float()
+        return self

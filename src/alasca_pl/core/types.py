@@ -1,0 +1,107 @@
+"""What travels between data, networks, parts and steps.
+
+Shapes: B batch, K classes, N training samples, M networks, V mixed samples per row, D features.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch of training or evaluation samples.
+
+    Clean labels are not here: whoever measures with them looks them up by ``index``, so that nothing which trains can
+    see them.
+    """
+
+    image: Tensor
+    """(B, C, H, W) float, normalised."""
+    label: Tensor
+    """(B,) int64, observed, possibly wrong."""
+    index: Tensor
+    """(B,) int64 in [0, N), position in the training split; it never changes during a run."""
+
+
+class NetworkOutput(NamedTuple):
+    """Everything one forward pass of a network gives."""
+
+    logits: Tensor
+    """(B, K) main head."""
+    aux_logits: tuple[Tensor, ...]
+    """Each (B, K), shallow to deep; empty without auxiliary heads."""
+    features: Tensor
+    """(B, D) input of the main head."""
+    taps: tuple[Tensor, ...] = ()
+    """Intermediate activations; empty unless a part needs them."""
+
+
+class Targets(NamedTuple):
+    """Every row of a batch as a convex mix of V training samples: V = 1 without mixing, 2 with mixup."""
+
+    label: Tensor
+    """(V, B) int64."""
+    index: Tensor
+    """(V, B) int64."""
+    weight: Tensor
+    """(V, B) float; columns sum to 1."""
+
+    @classmethod
+    def unmixed(cls, label: Tensor, index: Tensor) -> "Targets":
+        """One training sample per row.
+
+        Args:
+            label: (B,) int64.
+            index: (B,) int64.
+        """
+        weight = torch.ones(1, len(label), device=label.device)
+        return cls(label.unsqueeze(0), index.unsqueeze(0), weight)
+
+
+class Progress(NamedTuple):
+    """Where the run stands. All counts start at 0; ``step`` counts optimiser steps over the whole run."""
+
+    epoch: int
+    step: int
+    max_epochs: int
+    steps_per_epoch: int
+
+
+class StepView(NamedTuple):
+    """All that a regularizer may look at, for one network."""
+
+    output: NetworkOutput
+    targets: Targets
+    base_loss: Tensor
+    """(B,), attached to the graph."""
+    weight: Tensor
+    """(B,) selection weights, detached."""
+    progress: Progress
+
+
+class StepResult(NamedTuple):
+    """What a step hands to the module."""
+
+    loss: Tensor
+    """Scalar to differentiate: sum over the networks."""
+    terms: dict[str, Tensor]
+    """Detached scalars to log. Their mean over the ranks is the value of the global batch."""
+    logits: tuple[Tensor, ...]
+    """Per network (B, K), detached predictions for the unmixed samples, for monitors."""
+    weight: Tensor
+    """(M, B) selection weights, detached, for monitors."""
+
+
+class DataFacts(NamedTuple):
+    """What the rest of the program must know of a data set; enough to rebuild a module without the data."""
+
+    name: str
+    num_classes: int
+    num_samples: int
+    """N, size of the training split."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    noise_digest: str
+    """SHA-256 of the observed labels of the training split."""
+    class_names: tuple[str, ...]

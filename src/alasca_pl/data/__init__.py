@@ -1,0 +1,1 @@
+"""Images, labels, splits and batches."""

@@ -1,0 +1,89 @@
+"""Images as one uint8 array, and what readers return."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from alasca_pl.noise.labels import Labels
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Images of one part of a data set.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,).
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: npt.NDArray[np.int64]) -> "ImageArrays":
+        """Return the samples at the given positions."""
+        return ImageArrays(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a reader gives: samples and labels, nothing drawn, nothing normalised.
+
+    Attributes:
+        train: Training samples, with labels as the data set has them.
+        test: Test samples with clean labels.
+        val: The data set's own validation part, or None if one is to be split off.
+        class_names: One name per class, or empty.
+    """
+
+    train: ImageArrays
+    test: ImageArrays
+    val: ImageArrays | None = None
+    class_names: tuple[str, ...] = field(default=())
+
+
+def as_images(array: np.ndarray, what: str) -> npt.NDArray[np.uint8]:
+    """Bring an image array into the one form used here.
+
+    Args:
+        array: uint8 (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels. A fourth channel (transparency) is dropped.
+        what: Name of the array, for messages.
+
+    Returns:
+        uint8 (N, H, W, 1 or 3).
+
+    Raises:
+        ValueError: If type or shape are others.
+    """
+    if array.dtype != np.uint8:
+        raise ValueError(f"{what} has type {array.dtype}; images must be uint8 with values 0 to 255")
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"{what} has shape {array.shape}; images must be (N, H, W) or (N, H, W, C) with C = 1 (grey), 3 (RGB) or 4 (RGBA)"
+        )
+    return np.ascontiguousarray(array[..., :3]) if array.shape[-1] == 4 else np.ascontiguousarray(array)
+
+
+def as_labels(array: np.ndarray, what: str) -> Labels:
+    """Bring a label array into the one form used here.
+
+    Args:
+        array: Whole numbers, (N,) or (N, 1).
+        what: Name of the array, for messages.
+
+    Raises:
+        ValueError: If type or shape are others, or a label is negative.
+    """
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{what} has type {array.dtype} and shape {array.shape}; labels must be whole numbers, (N,) or (N, 1)")
+    labels = array.astype(np.int64)
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"{what} holds label {labels.min()}; labels must be 0 or more")
+    return labels

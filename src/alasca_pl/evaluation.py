@@ -1,0 +1,91 @@
+"""Measuring a checkpoint on a part of its data."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torchmetrics.classification import MulticlassAccuracy
+
+from alasca_pl.analysis.load import open_checkpoint
+from alasca_pl.analysis.summary import HEADS
+from alasca_pl.build import build_data
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.files import write_json
+from alasca_pl.training.predict import predict
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    part: str = "test",
+    source: dict[str, Any] | None = None,
+    device: str = "auto",
+    trust: bool = False,
+    output: Path | None = None,
+) -> dict[str, Any]:
+    """Measure accuracy of every prediction rule.
+
+    Args:
+        checkpoint: File from a run's folder ``checkpoints``.
+        part: ``train``, ``val`` (both against given labels) or ``test``.
+        source: Where the data lies now, e.g. ``{"root": ...}``, if not where it lay.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        trust: See ``load_run``.
+        output: JSON file to write, which must not exist.
+
+    Returns:
+        ``checkpoint``, ``epoch``, ``part``, ``samples`` and ``accuracy`` by rule.
+
+    Raises:
+        UserError: If something does not fit.
+    """
+    if output is not None and output.exists():
+        raise UserError(f"{output} exists already; choose another output")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"unknown device {device!r}; choose one of auto, cpu, cuda")
+    run = open_checkpoint(checkpoint, trust)
+    config = {**run.config, "data": {**run.config["data"], **(source or {})}}
+    data = build_data(config)
+    if data.facts.noise_digest != run.facts.noise_digest or data.facts.num_classes != run.facts.num_classes:
+        raise UserError(
+            f"{checkpoint} was trained on other data: noisy labels {run.facts.noise_digest[:12]} of "
+            f"{run.facts.num_classes} classes, now {data.facts.noise_digest[:12]} of {data.facts.num_classes}; "
+            "point data.root or data.path to the same data"
+        )
+    try:
+        batches = data.eval_batches(part)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    module = run.module.to(target)
+    metrics = {rule: MulticlassAccuracy(run.facts.num_classes, average="micro").to(target) for rule in module.rules}
+    with torch.no_grad():
+        for batch in batches:
+            outputs = [network(batch.image.to(target)) for network in module.parts.networks]
+            for rule in module.rules:
+                metrics[rule].update(predict(outputs, rule, module.predict_average), batch.label.to(target))
+    result = {
+        "checkpoint": str(checkpoint),
+        "epoch": run.epoch,
+        "part": part,
+        "samples": data.sizes[part],
+        "accuracy": {rule: float(metric.compute()) for rule, metric in metrics.items()},
+    }
+    if output is not None:
+        write_json(output, result)
+    return result
+
+
+def render_evaluation(result: dict[str, Any]) -> Table:
+    """Draw what ``evaluate_checkpoint`` returned."""
+    labels = "clean" if result["part"] == "test" else "given"
+    table = Table(
+        title=f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['part']}, "
+        f"{result['samples']} samples, {labels} labels",
+        title_justify="left",
+    )
+    table.add_column("prediction")
+    table.add_column("accuracy", justify="right")
+    for rule, value in result["accuracy"].items():
+        table.add_row(HEADS[rule], f"{value:.2%}")
+    return table

@@ -1,0 +1,52 @@
+"""Early-learning regularisation: cross-entropy plus a pull towards what the network predicted early on."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from alasca_pl.core.numerics import full_precision, label_log_prob
+from alasca_pl.core.parts import Criterion
+from alasca_pl.core.sample_buffer import SampleBuffer
+from alasca_pl.core.types import Progress, Targets
+
+_CLAMP = 1e-4
+
+
+class EarlyLearningRegularisation(Criterion):
+    """``CE + strength * log(1 - <t_i, p_i>)`` with t a moving average of the sample's own predictions.
+
+    The second term is negative and falls as prediction and average agree; clamping p bounds it from below.
+
+    Args:
+        num_samples: N, size of the training split.
+        num_classes: K.
+        strength: Factor of the regulariser, the paper's lambda, at least 0.
+        momentum: Share of the old average kept at each visit, the paper's beta, in [0, 1).
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Liu et al., NeurIPS 2020, Eq. 6 and 9; clamp and update as in shengliu66/ELR.
+    """
+
+    def __init__(self, num_samples: int, num_classes: int, strength: float = 3.0, momentum: float = 0.7) -> None:
+        super().__init__()
+        if not strength >= 0:
+            raise ValueError(f"strength must be at least 0, got {strength}; 0 is plain cross-entropy")
+        self.strength = strength
+        self.average = SampleBuffer(num_samples, num_classes, momentum)
+
+    def observe(self, logits: Tensor, index: Tensor) -> None:
+        probs = F.softmax(logits.float(), dim=1).clamp(_CLAMP, 1.0 - _CLAMP)
+        self.average.update(probs / probs.sum(dim=1, keepdim=True), index)
+
+    def confidence(self, label: Tensor) -> Tensor:
+        label = label.to(self.average.rows.device)
+        return self.average.rows.gather(1, label.unsqueeze(1)).squeeze(1)
+
+    def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+        log_probs = F.log_softmax(full_precision(logits), dim=1)
+        ce = -(targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+        early = (targets.weight.unsqueeze(-1) * self.average.read(targets)).sum(dim=0)
+        probs = log_probs.exp().clamp(_CLAMP, 1.0 - _CLAMP)
+        return ce + self.strength * torch.log(1.0 - (early * probs).sum(dim=1))

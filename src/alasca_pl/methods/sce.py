@@ -1,0 +1,41 @@
+"""Symmetric cross-entropy: cross-entropy plus its reverse, which is bounded."""
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from alasca_pl.core.numerics import full_precision, label_log_prob
+from alasca_pl.core.parts import Criterion
+from alasca_pl.core.types import Progress, Targets
+
+
+class SymmetricCrossEntropy(Criterion):
+    """``ce_weight * CE + reverse_weight * RCE`` with ``RCE = -log_zero * (1 - p_y)``.
+
+    The reverse term swaps prediction and label; the logarithm of the label's zeros is replaced by ``log_zero``.
+
+    Args:
+        ce_weight: The paper's alpha, at least 0.
+        reverse_weight: The paper's beta, at least 0.
+        log_zero: Stands for log 0, below 0; -4 in Kthyeon/FINE_official, ln 1e-4 = -9.21 in jongwooko/ALASCA.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Wang et al., ICCV 2019; constants from Kthyeon/FINE_official for CIFAR-10.
+    """
+
+    def __init__(self, ce_weight: float = 0.1, reverse_weight: float = 1.0, log_zero: float = -4.0) -> None:
+        super().__init__()
+        if ce_weight < 0 or reverse_weight < 0:
+            raise ValueError(f"weights must be at least 0, got ce_weight {ce_weight}, reverse_weight {reverse_weight}")
+        if not log_zero < 0:
+            raise ValueError(f"log_zero must be below 0, got {log_zero}; it stands for the logarithm of zero")
+        self.ce_weight = ce_weight
+        self.reverse_weight = reverse_weight
+        self.log_zero = log_zero
+
+    def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+        log_prob = label_log_prob(F.log_softmax(full_precision(logits), dim=1), targets.label)
+        reverse = -self.log_zero * (1.0 - log_prob.exp())
+        per_label = self.ce_weight * -log_prob + self.reverse_weight * reverse
+        return (targets.weight * per_label).sum(dim=0)

@@ -1,0 +1,1 @@
+"""Networks: a trunk from a library, the main head and the auxiliary heads."""

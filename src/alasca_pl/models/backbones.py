@@ -1,0 +1,190 @@
+"""Trunks as stages with channel counts, taken from torchvision or timm; none knows of auxiliary heads."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from alasca_pl.models.norms import norm_layer
+
+
+class Backbone(nn.Module):
+    """A trunk that gives one feature map per stage.
+
+    Attributes:
+        channels: Channels of each stage's map, shallow to deep.
+        reductions: By how much each stage's map is smaller than the input.
+    """
+
+    channels: tuple[int, ...]
+    reductions: tuple[int, ...]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the stages' maps (B, C_s, H_s, W_s) for images (B, C, H, W)."""
+        raise NotImplementedError
+
+
+class StagedBackbone(Backbone):
+    """Stages that run one after the other.
+
+    Args:
+        stages: One module per stage.
+        channels: Channels that each stage gives.
+        reductions: Total reduction after each stage.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int], reductions: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.channels = tuple(channels)
+        self.reductions = tuple(reductions)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = []
+        for stage in self.stages:
+            image = stage(image)
+            maps.append(image)
+        return maps
+
+
+def torchvision_resnet(
+    name: str, in_channels: int = 3, stem: Literal["cifar", "imagenet"] = "cifar", pretrained: bool = False
+) -> StagedBackbone:
+    """A ResNet of torchvision, with four stages.
+
+    Args:
+        name: torchvision's name, e.g. ``resnet34``.
+        in_channels: Channels of the images.
+        stem: ``cifar``: 3x3 convolution with stride 1 and no pooling, for images of about 32 pixels; ``imagenet``: 7x7
+            with stride 2, then pooling.
+        pretrained: Load torchvision's ImageNet weights, downloading them if need be.
+
+    Raises:
+        ValueError: If torchvision has no such ResNet, the stem is unknown, or pretrained weights do not fit the stem.
+    """
+    if stem not in ("cifar", "imagenet"):
+        raise ValueError(f"unknown stem {stem!r}; choose one of cifar, imagenet")
+    if pretrained and (stem == "cifar" or in_channels != 3):
+        raise ValueError(
+            f"pretrained weights are for stem imagenet and 3 channels, got stem {stem} and {in_channels} channels; "
+            "set model.pretrained=false"
+        )
+    try:
+        weights = get_model_weights(name).DEFAULT if pretrained else None  # type: ignore[attr-defined]
+        net = get_model(name, weights=weights)
+    except ValueError as error:
+        raise ValueError(f"torchvision has no model {name!r}; choose e.g. resnet18, resnet34, resnet50") from error
+    if not isinstance(net, ResNet):
+        raise ValueError(f"torchvision's {name!r} is no ResNet; use model=timm for other families")
+    first: list[nn.Module]
+    if stem == "cifar":
+        first = [nn.Conv2d(in_channels, net.bn1.num_features, 3, padding=1, bias=False), net.bn1, net.relu]
+        nn.init.kaiming_normal_(first[0].weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+    else:
+        if in_channels != 3:
+            net.conv1 = nn.Conv2d(in_channels, net.bn1.num_features, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+        first = [net.conv1, net.bn1, net.relu, net.maxpool]
+    expansion = net.fc.in_features // 512
+    start = 1 if stem == "cifar" else 4
+    return StagedBackbone(
+        [nn.Sequential(*first, net.layer1), net.layer2, net.layer3, net.layer4],
+        [width * expansion for width in (64, 128, 256, 512)],
+        [start * factor for factor in (1, 2, 4, 8)],
+    )
+
+
+def small_resnet(
+    in_channels: int = 3, width: int = 16, blocks: int = 1, num_stages: int = 3, norm: str = "batch"
+) -> StagedBackbone:
+    """A narrow residual network for small images and CPUs, made of torchvision's basic blocks.
+
+    Args:
+        in_channels: Channels of the images.
+        width: Channels of the first stage; each further stage doubles them and halves the map.
+        blocks: Basic blocks per stage.
+        num_stages: Number of stages, at least 1.
+        norm: Normalisation, ``batch`` or ``group``.
+
+    Raises:
+        ValueError: If a count is below 1 or ``norm`` is unknown.
+    """
+    for what, count in (("width", width), ("blocks", blocks), ("num_stages", num_stages)):
+        if count < 1:
+            raise ValueError(f"{what} must be at least 1, got {count}")
+    make_norm = norm_layer(norm)
+    stem = [nn.Conv2d(in_channels, width, 3, padding=1, bias=False), make_norm(width), nn.ReLU(inplace=True)]
+    stages: list[nn.Module] = []
+    channels = [width * 2**stage for stage in range(num_stages)]
+    previous = width
+    for number, current in enumerate(channels):
+        layers = [] if number else list(stem)
+        for block in range(blocks):
+            stride = 2 if number and block == 0 else 1
+            shortcut = None
+            if stride != 1 or previous != current:
+                conv = nn.Conv2d(previous, current, 1, stride=stride, bias=False)
+                shortcut = nn.Sequential(conv, make_norm(current))
+            layers.append(BasicBlock(previous, current, stride, shortcut, norm_layer=make_norm))
+            previous = current
+        stages.append(nn.Sequential(*layers))
+    backbone = StagedBackbone(stages, channels, [2**stage for stage in range(num_stages)])
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            # torchvision's ResNet initialises its convolutions so; its blocks alone do not.
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return backbone
+
+
+class TimmBackbone(Backbone):
+    """Any timm model that offers feature maps.
+
+    Args:
+        name: timm's name, e.g. ``convnext_atto``.
+        in_channels: Channels of the images.
+        pretrained: Load timm's weights, downloading them if need be.
+        out_indices: Which of timm's feature maps are the stages; None takes all.
+        options: Further arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: If timm is not installed, or knows no such model, or the model has no feature maps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int = 3,
+        pretrained: bool = False,
+        out_indices: Sequence[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError as error:
+            raise ValueError("model=timm needs timm; install it with pip install 'alasca-pl[timm]'") from error
+        if not timm.is_model(name):
+            close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+            raise ValueError(f"timm has no model {name!r}; similar: {close}")
+        extra = dict(options or {})
+        if out_indices is not None:
+            extra["out_indices"] = tuple(out_indices)
+        try:
+            self.trunk = timm.create_model(
+                name, pretrained=pretrained, features_only=True, in_chans=in_channels, **extra
+            )
+        except (RuntimeError, AttributeError, AssertionError, IndexError) as error:
+            raise ValueError(f"timm's {name!r} cannot give feature maps: {error}; choose another model") from error
+        self.channels = tuple(self.trunk.feature_info.channels())
+        self.reductions = tuple(int(reduction) for reduction in self.trunk.feature_info.reduction())
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = self.trunk(image)
+        # Some families put channels last; heads expect them second.
+        return [
+            m.permute(0, 3, 1, 2) if m.shape[1] != c and m.shape[-1] == c else m for m, c in zip(maps, self.channels)
+        ]
+
+

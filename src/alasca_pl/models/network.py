@@ -1,0 +1,79 @@
+"""A trunk with its main head and auxiliary heads."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from alasca_pl.core.types import NetworkOutput
+from alasca_pl.models.backbones import Backbone
+
+
+class Network(nn.Module):
+    """Backbone stages, a main head on the last, auxiliary heads on earlier ones.
+
+    Args:
+        backbone: The trunk.
+        num_classes: K.
+
+    Attributes:
+        feature_size: D, input size of the main head.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.feature_size = backbone.channels[-1]
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(self.feature_size, num_classes)
+        self.aux_heads = nn.ModuleDict()
+
+    def attach(self, heads: Mapping[int, nn.Module]) -> None:
+        """Hang auxiliary heads on stages.
+
+        Args:
+            heads: Stage number from 1, to a module from maps (B, C_s, H_s, W_s) to logits (B, K).
+        """
+        for stage in sorted(heads):
+            self.aux_heads[str(stage)] = heads[stage]
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Classify images (B, C, H, W) with all heads."""
+        maps = self.backbone(image)
+        features = self.pool(maps[-1]).flatten(1)
+        aux = tuple(head(maps[int(stage) - 1]) for stage, head in self.aux_heads.items())
+        return NetworkOutput(self.head(features), aux, features)
+
+
+def kaiming_init(module: nn.Module) -> None:
+    """Initialise all convolution and linear weights by Kaiming's normal rule with default arguments.
+
+    Biases keep their values. Source: jongwooko/ALASCA; torchvision's own rule differs.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight)
+
+
+@torch.no_grad()
+def check_shapes(network: Network, image_shape: tuple[int, int, int]) -> None:
+    """Run one image through a network in evaluation mode, so that sizes that do not fit show before training.
+
+    Args:
+        network: The network with its heads.
+        image_shape: (C, H, W).
+
+    Raises:
+        ValueError: If the image is too small for the network or one of its heads.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        network(torch.zeros(1, *image_shape))
+    except RuntimeError as error:
+        raise ValueError(
+            f"images of {image_shape[0]} x {image_shape[1]} x {image_shape[2]} (channels, height, width) do not fit the "
+            f"network: {error}; choose a smaller network, fewer stages (aux.stages) or larger images"
+        ) from error
+    finally:
+        network.train(was_training)

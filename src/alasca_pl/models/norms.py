@@ -1,0 +1,33 @@
+"""Normalisation layers by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+
+def _group_norm(channels: int, groups: int = 8) -> nn.GroupNorm:
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels)
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": partial(_group_norm),
+}
+
+
+def norm_layer(name: str) -> Callable[[int], nn.Module]:
+    """Return the maker of a normalisation layer for a number of channels.
+
+    Args:
+        name: ``batch``, or ``group`` (statistics of single samples, so that a batch may be split over processes
+            without changing the result).
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in _NORMS:
+        raise ValueError(f"unknown norm {name!r}; choose one of {', '.join(_NORMS)}")
+    return _NORMS[name]

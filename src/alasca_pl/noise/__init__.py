@@ -1,0 +1,1 @@
+"""Models of wrong labels: from clean labels to observed ones."""

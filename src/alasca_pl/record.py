@@ -1,0 +1,70 @@
+"""The record of a run: what was run, on what, and what came out."""
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alasca_pl.noise.labels import NoisyLabels
+
+_PACKAGES = ("alasca-pl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "scikit-learn", "timm")
+
+
+def now() -> str:
+    """The time with zone, to the second."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, where installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, threads and accelerators."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"cpu": model, "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpus": gpus}
+
+
+def git_state() -> dict[str, Any] | None:
+    """Revision of this source tree and whether it has changes; None if it is no checkout or git is not there."""
+    folder = Path(__file__).parent
+
+    def ask(*command: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # An installed package may lie below somebody else's repository.
+    if ask("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return {"revision": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+
+
+def noise_facts(labels: NoisyLabels) -> dict[str, Any]:
+    """What the record says of noisy labels."""
+    return {
+        "kind": labels.kind,
+        "rate": labels.rate,
+        "realised_rate": labels.realised_rate,
+        "seed": labels.seed,
+        "sha256": labels.digest,
+    }

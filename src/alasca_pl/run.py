@@ -1,0 +1,198 @@
+"""One run, from a resolved config to its folder."""
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+
+from alasca_pl import record as records
+from alasca_pl.analysis.plots import plot_curves
+from alasca_pl.analysis.summary import summarise
+from alasca_pl.build import Config, build_data, build_module, build_trainer, differing_keys
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.core.rows import read_rows
+from alasca_pl.data.datamodule import ArrayDataModule
+from alasca_pl.training.module import NoisyLabelModule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """Everything that a run needs, built and checked; nothing is trained yet.
+
+    Attributes:
+        config: Resolved config as plain containers.
+        folder: Where the run is kept.
+        data: The data.
+        module: The module.
+        trainer: The trainer.
+        checkpoint: Checkpoint to go on from, or None.
+        record: Contents of ``record.json`` so far.
+    """
+
+    config: Config
+    folder: Path
+    data: ArrayDataModule
+    module: NoisyLabelModule
+    trainer: L.Trainer
+    checkpoint: Path | None
+    record: dict[str, Any]
+
+
+def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
+    """Build a run and check everything that can be checked before training.
+
+    Args:
+        config: Resolved config as plain containers.
+        folder: Where the run is to be kept. It may exist, but must not hold a run, unless this one is resumed.
+        about: What the record shall say besides, e.g. the command's overrides.
+
+    Raises:
+        UserError: If something is wrong; the message says what and how to go on.
+    """
+    checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
+    if config["epochs"] < 1 or not isinstance(config["epochs"], int):
+        raise UserError(f"epochs must be a whole number of at least 1, got {config['epochs']}")
+    previous = _check_folder(folder, checkpoint)
+    stored = read_checkpoint(checkpoint) if checkpoint else None
+    if stored is not None:
+        _check_config(stored[CHECKPOINT_KEY]["config"], config)
+    L.seed_everything(config["seed"] % 2**32, verbose=False)
+    data = build_data(config)
+    if stored is not None:
+        _check_data(data, stored)
+    module = build_module(config, data.facts)
+    trainer = build_trainer(config, data, folder)
+    try:
+        data.check_processes(trainer.num_devices * trainer.num_nodes)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    record = {
+        "status": "running",
+        "folder": str(folder),
+        "started": previous.get("started", records.now()),
+        **about,
+        "seed": config["seed"],
+        "data": {"name": data.name, **data.sizes, "num_classes": data.facts.num_classes, "image_shape": data.facts.image_shape},
+        "noise": records.noise_facts(data.noisy_labels),
+        "val_noise": records.noise_facts(data.val_labels) if data.val_labels else None,
+        "predict": config["predict"],
+        "versions": records.versions(),
+        "git": records.git_state(),
+        "hardware": records.hardware(),
+        "processes": trainer.num_devices * trainer.num_nodes,
+        "precision": str(trainer.precision),
+        "sessions": previous.get("sessions", []),
+    }
+    return Run(config, folder, data, module, trainer, checkpoint, record)
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Train a prepared run and keep it in its folder.
+
+    Returns:
+        The record. On processes other than the first it lacks the metrics.
+    """
+    start = time.monotonic()
+    session = {"started": records.now(), "resumed_from": str(run.checkpoint) if run.checkpoint else None}
+    run.record["sessions"] = [*run.record["sessions"], session]
+    _begin(run)
+    status, problem = "failed", None
+    try:
+        run.trainer.fit(run.module, run.data, ckpt_path=run.checkpoint)
+        status = "finished"
+    except (KeyboardInterrupt, SystemExit):
+        status = "interrupted"
+        raise
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        if run.trainer.interrupted and status == "finished":
+            status = "interrupted"
+        session["seconds"] = round(time.monotonic() - start, 2)
+        run.record["duration_seconds"] = round(sum(part.get("seconds", 0.0) for part in run.record["sessions"]), 2)
+        if run.trainer.is_global_zero:
+            _end(run, status, problem)
+    return run.record
+
+
+@rank_zero_only
+def _begin(run: Run) -> None:
+    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    write_atomically(run.folder / "config.yaml", lambda file: file.write(text.encode()))
+    run.data.noisy_labels.save(run.folder / "noise.npz")
+    write_json(run.folder / "record.json", run.record)
+
+
+def _end(run: Run, status: str, problem: str | None) -> None:
+    run.record |= {"status": status, "ended": records.now()}
+    if problem is not None:
+        run.record["problem"] = problem
+    metrics = run.folder / "metrics.csv"
+    if metrics.is_file():
+        # From the file, because with some launchers the callbacks of this process have seen nothing.
+        rows = read_rows(metrics)
+        run.record["metrics"] = summarise(rows, run.config["report"]["last_epochs"])
+        plot_curves(rows, _title(run), run.folder / "curves.png")
+    write_json(run.folder / "record.json", run.record)
+
+
+def _title(run: Run) -> str:
+    noise = run.record["noise"]
+    rate = "" if noise["realised_rate"] is None else f", {noise['realised_rate']:.0%} wrong labels"
+    choices = run.record.get("choices", {})
+    method = choices.get("method", "")
+    method += "" if choices.get("alasca") in (None, "none") else " + ALASCA"
+    return f"{run.data.name}, {noise['kind']} noise{rate}: {method}"
+
+
+def _check_folder(folder: Path, checkpoint: Path | None) -> dict[str, Any]:
+    """Return the record of the run that is resumed, or an empty one."""
+    path = folder / "record.json"
+    if rank_zero_only.rank not in (None, 0) or not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); choose another folder with hydra.run.dir=...") from error
+    last = folder / "checkpoints" / "last.ckpt"
+    if checkpoint is not None and checkpoint.absolute().parent == last.absolute().parent:
+        return record
+    if record.get("status") == "finished":
+        raise UserError(f"{folder} already holds a finished run; choose another folder with hydra.run.dir=...")
+    way_on = f"go on with ckpt_path={last} or " if last.is_file() else ""
+    raise UserError(
+        f"{folder} already holds a run with status {record.get('status')!r}; {way_on}choose another folder with hydra.run.dir=..."
+    )
+
+
+def _check_config(old: Config, new: Config) -> None:
+    different = differing_keys(old, new)
+    if different:
+        listing = ", ".join(f"{name} (was {before!r}, now {now!r})" for name, (before, now) in different.items())
+        raise UserError(
+            f"this is not the run that the checkpoint is from, these values differ: {listing}; "
+            "leave them as they were, or start a new run without ckpt_path"
+        )
+
+
+def _check_data(data: ArrayDataModule, stored: dict[str, Any]) -> None:
+    facts = facts_of(stored)
+    for name in ("name", "num_classes", "num_samples", "image_shape", "noise_digest"):
+        before, now = getattr(facts, name), getattr(data.facts, name)
+        if before != now:
+            what = "noisy labels (SHA-256)" if name == "noise_digest" else f"data {name}"
+            raise UserError(
+                f"the checkpoint was made with other {what}: {before}, now {now}; point data.root or data.path to the "
+                "same data, or start a new run without ckpt_path"
+            )

@@ -1,0 +1,1 @@
+"""Measuring, recording, guarding: what accompanies a run without changing it."""

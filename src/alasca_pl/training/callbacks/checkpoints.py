@@ -1,0 +1,56 @@
+"""Checkpoints: the last one to resume from, the best on validation to use."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from alasca_pl.core.files import write_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there: a killed run leaves the old file or the new one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
+        """Write a checkpoint, whole or not at all."""
+        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+class _StepCheckpoint(ModelCheckpoint):
+    """Checkpoints within an epoch, but not at its last batch: validation and epoch hooks would be lost on resume."""
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 < trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+def checkpoint_callbacks(folder: Path, has_val: bool, every_n_steps: int | None = None) -> list[ModelCheckpoint]:
+    """Make the callbacks that write ``last.ckpt`` and, with validation data, ``best.ckpt``.
+
+    Args:
+        folder: Where the files go.
+        has_val: Whether ``val/acc`` is measured.
+        every_n_steps: Also write ``last.ckpt`` after so many optimiser steps; None writes it at the end of epochs only.
+
+    Raises:
+        ValueError: If ``every_n_steps`` is below 1.
+    """
+    common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False, "save_last": False}
+    # One callback with save_last=True would let last.ckpt be the last improved epoch.
+    last = ModelCheckpoint(filename="last", monitor=None, every_n_epochs=1, save_on_train_epoch_end=True, **common)
+    callbacks: list[ModelCheckpoint] = []
+    if every_n_steps is not None:
+        if every_n_steps < 1:
+            raise ValueError(f"checkpoint.every_n_steps must be at least 1, got {every_n_steps}; null switches it off")
+        callbacks.append(_StepCheckpoint(filename="last", monitor=None, every_n_train_steps=every_n_steps, **common))
+    if has_val:
+        best = {"filename": "best", "monitor": "val/acc", "mode": "max", "save_on_train_epoch_end": True}
+        callbacks.append(ModelCheckpoint(**best, **common))
+    # Last of all, so that it also holds the state of the others.
+    return [*callbacks, last]

@@ -1,0 +1,87 @@
+"""How far the run is, on a terminal and in a log."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import lightning as L  # noqa: N812
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger("alasca_pl")
+
+
+class RunProgress(L.Callback):
+    """A bar over the whole run with epoch, loss, accuracies and time left; without a terminal, one log line per epoch.
+
+    Args:
+        bar: Whether to draw the bar; None draws it if standard error is a terminal.
+    """
+
+    def __init__(self, bar: bool | None = None) -> None:
+        self._bar = sys.stderr.isatty() if bar is None else bar
+        self._progress: Progress | None = None
+        self._start = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+        if not self._bar or not trainer.is_global_zero:
+            return
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
+        self._progress.add_task("", total=total, completed=trainer.global_step, epoch="", metrics="")
+        self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._progress is not None:
+            task = self._progress.task_ids[0]
+            self._progress.update(
+                task, completed=trainer.global_step, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+            )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        text = _describe({name: float(value) for name, value in trainer.callback_metrics.items()})
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], metrics=text)
+            return
+        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
+        passed = time.monotonic() - self._start
+        left = passed / (done - self._first_epoch) * (total - done)
+        log.info("epoch %d/%d  %s  %s left", done, total, text, _duration(left))
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _describe(metrics: dict[str, float]) -> str:
+    shown = (
+        ("loss", "train/loss", "{:.3f}"),
+        ("train acc (observed)", "train/acc_observed", "{:.1%}"),
+        ("val", "val/acc", "{:.1%}"),
+        ("test acc", "test/acc", "{:.1%}"),
+    )
+    return "  ".join(f"{label} {form.format(metrics[name])}" for label, name, form in shown if name in metrics)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,0 +1,158 @@
+"""The one LightningModule."""
+
+from typing import Any, Literal
+
+import lightning as L  # noqa: N812
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics.classification import MulticlassAccuracy
+
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
+from alasca_pl.core.types import Batch, DataFacts, Progress
+from alasca_pl.training.optim import OptimConfig
+from alasca_pl.training.parts import Parts
+from alasca_pl.training.predict import PredictRule, predict, rules_for
+from alasca_pl.training.steps import Step
+
+
+class NoisyLabelModule(L.LightningModule):
+    """Optimises the sum of the networks' losses with one optimiser, and measures accuracy on evaluation parts.
+
+    The networks share no parameter, so the gradient of the sum with respect to one network is that of its own loss.
+    What would couple them, clipping and gradient transforms, runs per network.
+
+    Args:
+        parts: The method.
+        step: How a batch becomes a loss.
+        optim: How to make optimiser and schedule.
+        facts: What is known of the data.
+        predict_rule: Rule behind ``val/acc`` and ``test/acc``.
+        predict_average: What the rule averages.
+        config: The run's resolved config as plain containers; kept in checkpoints.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        step: Step,
+        optim: OptimConfig,
+        facts: DataFacts,
+        predict_rule: PredictRule = "main",
+        predict_average: Literal["logits", "probs"] = "logits",
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.parts = parts
+        self.step = step
+        self.optim = optim
+        self.facts = facts
+        self.predict_rule: PredictRule = predict_rule
+        self.predict_average: Literal["logits", "probs"] = predict_average
+        self.config = config or {}
+        has_heads = any(len(network.aux_heads) for network in parts.networks)  # type: ignore[arg-type]
+        self.rules = rules_for(has_heads)
+        self._accuracy = nn.ModuleDict(
+            {
+                part: nn.ModuleDict(
+                    {name: MulticlassAccuracy(facts.num_classes, average="micro") for name in (*self.rules, *self._networks())}
+                )
+                for part in ("val", "test")
+            }
+        )
+
+    def _networks(self) -> list[str]:
+        # With one network its own accuracy is that of the rule ``main``.
+        count = len(self.parts.networks)
+        return [f"network_{number}" for number in range(count)] if count > 1 else []
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Classify images (B, C, H, W) by the module's rule; scores (B, K)."""
+        return predict([network(image) for network in self.parts.networks], self.predict_rule, self.predict_average)
+
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return Progress(
+            epoch=self.current_epoch,
+            step=self.trainer.global_step,
+            max_epochs=self.trainer.max_epochs or 0,
+            steps_per_epoch=int(self.trainer.num_training_batches),
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        result = self.step(self.parts, batch, self.progress())
+        self.log("train/loss", result.loss.detach(), on_step=True, on_epoch=False)
+        logits = torch.stack(result.logits).mean(dim=0)
+        return {"loss": result.loss, "terms": result.terms, "logits": logits, "weight": result.weight}
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.parts.gradient_transform is not None:
+            for network in self.parts.networks:
+                self.parts.gradient_transform(network.parameters(), self.progress())
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if not gradient_clip_val:
+            return
+        for network in self.parts.networks:
+            # A norm over both networks would let one network's gradient shrink the other's.
+            if gradient_clip_algorithm == "value":
+                nn.utils.clip_grad_value_(network.parameters(), gradient_clip_val)
+            else:
+                nn.utils.clip_grad_norm_(network.parameters(), gradient_clip_val)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        # Here and not in a batch-end hook: a checkpoint written at the end of the batch must hold the moved teacher.
+        for teacher, network in zip(self.parts.teachers, self.parts.networks):
+            teacher.update(network)  # type: ignore[operator]
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._measure(self._part_name(dataloader_idx), batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure("test", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        for part in ("val", "test"):
+            self._log_accuracy(part)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_accuracy("test")
+
+    def _part_name(self, dataloader_idx: int) -> str:
+        loaders = self.trainer.val_dataloaders
+        return list(loaders)[dataloader_idx] if isinstance(loaders, dict) else "val"
+
+    def _measure(self, part: str, batch: Batch) -> None:
+        outputs = [network(batch.image) for network in self.parts.networks]
+        metrics = self._accuracy[part]
+        for rule in self.rules:
+            metrics[rule].update(predict(outputs, rule, self.predict_average), batch.label)  # type: ignore[index]
+        for name, output in zip(self._networks(), outputs):
+            metrics[name].update(output.logits, batch.label)  # type: ignore[index]
+
+    def _log_accuracy(self, part: str) -> None:
+        metrics = self._accuracy[part]
+        for name, metric in metrics.items():  # type: ignore[operator]
+            # Sums are reduced over ranks, never means: parts may be of unequal size.
+            if metric.update_count == 0:
+                continue
+            value = metric.compute()
+            metric.reset()
+            self.log(f"{part}/acc_{name}", value)
+            if name == (self.predict_rule if self.predict_rule in self.rules else "main"):
+                self.log(f"{part}/acc", value)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optim.optimizer(self.parts.networks.parameters())
+        if self.optim.scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.optim.scheduler(optimizer), "interval": "epoch"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts)

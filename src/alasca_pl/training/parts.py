@@ -1,0 +1,61 @@
+"""The slots of a method, filled."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import nn
+
+from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Part, Regularizer, SampleSelector
+from alasca_pl.models.network import Network
+from alasca_pl.models.teacher import WeightAverage
+
+
+class Parts(nn.Module):
+    """Networks and everything that acts on them.
+
+    Args:
+        networks: M networks.
+        criteria: One per network.
+        regularizers: One mapping by name per network.
+        selector: Weighs samples, or None to count all alike.
+        mixer: Mixes inputs, or None.
+        teachers: One per network, or none.
+        gradient_transform: Edits gradients, or None.
+
+    Raises:
+        ValueError: If the numbers of networks, criteria, regularizers and teachers do not fit.
+    """
+
+    selector: SampleSelector | None
+    mixer: InputMixer | None
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        criteria: Sequence[Criterion],
+        regularizers: Sequence[Mapping[str, Regularizer]] | None = None,
+        selector: SampleSelector | None = None,
+        mixer: InputMixer | None = None,
+        teachers: Sequence[WeightAverage] = (),
+        gradient_transform: GradientTransform | None = None,
+    ) -> None:
+        super().__init__()
+        regularizers = [{} for _ in networks] if regularizers is None else regularizers
+        if not networks or len(criteria) != len(networks) or len(regularizers) != len(networks):
+            raise ValueError(
+                f"each network needs a criterion and a mapping of regularizers, got {len(networks)} networks, "
+                f"{len(criteria)} criteria, {len(regularizers)} mappings"
+            )
+        if len(teachers) not in (0, len(networks)):
+            raise ValueError(f"got {len(teachers)} teachers for {len(networks)} networks; give one each or none")
+        self.networks = nn.ModuleList(networks)
+        self.criteria = nn.ModuleList(criteria)
+        self.regularizers = nn.ModuleList(nn.ModuleDict(dict(mapping)) for mapping in regularizers)
+        self.selector = selector
+        self.mixer = mixer
+        self.teachers = nn.ModuleList(teachers)
+        self.gradient_transform = gradient_transform
+
+    def of_network(self, number: int) -> Iterator[tuple[str, Part]]:
+        """Name and part of everything that belongs to one network."""
+        yield "criterion", self.criteria[number]  # type: ignore[misc]
+        yield from self.regularizers[number].items()  # type: ignore[operator,misc]

@@ -1,0 +1,25 @@
+"""Weights & Biases, imported only when asked for."""
+
+from typing import Any
+
+from alasca_pl.core.errors import UserError
+
+
+def make_wandb_logger(save_dir: str, config: dict[str, Any], offline: bool = False, **options: Any) -> Any:
+    """Make Lightning's logger with its files inside the run's folder.
+
+    Args:
+        save_dir: The run's folder.
+        config: Resolved config as plain containers, shown beside the run.
+        offline: Write files for a later ``wandb sync`` and use no network.
+        options: Further arguments of ``lightning.pytorch.loggers.WandbLogger``, e.g. project, group, name.
+
+    Raises:
+        UserError: If wandb is not installed.
+    """
+    from lightning.pytorch.loggers import WandbLogger
+
+    try:
+        return WandbLogger(save_dir=save_dir, offline=offline, config=config, **options)
+    except ModuleNotFoundError as error:
+        raise UserError("logger=wandb needs wandb; install it with pip install 'alasca-pl[wandb]'") from error
