@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from torch import nn
 
@@ -253,7 +253,8 @@ def build_trainer(config: Config, data: ArrayDataModule, folder: Path) -> L.Trai
         )
         return L.Trainer(
             **config["trainer"],
-            logger=[make(node, save_dir=str(folder), config=config) for node in config["logger"].values() if node] or False,
+            logger=[make(node, save_dir=str(folder), config=config) for node in config["logger"].values() if node]
+            or False,
             callbacks=[
                 ParallelGuard(identity),
                 NoiseMonitor(data.noisy_labels),

@@ -56,7 +56,9 @@ def evaluate_checkpoint(
         batches = data.eval_batches(part)
     except ValueError as error:
         raise UserError(str(error)) from error
-    target = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    target = torch.device(
+        "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+    )
     module = run.module.to(target)
     metrics = {rule: MulticlassAccuracy(run.facts.num_classes, average="micro").to(target) for rule in module.rules}
     with torch.no_grad():

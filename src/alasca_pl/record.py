@@ -12,7 +12,17 @@ import torch
 
 from alasca_pl.noise.labels import NoisyLabels
 
-_PACKAGES = ("alasca-pl", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy", "scikit-learn", "timm")
+_PACKAGES = (
+    "alasca-pl",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "scikit-learn",
+    "timm",
+)
 
 
 def now() -> str:
@@ -36,7 +46,9 @@ def hardware() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {"cpu": model, "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpus": gpus}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -82,7 +82,12 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         "started": previous.get("started", records.now()),
         **about,
         "seed": config["seed"],
-        "data": {"name": data.name, **data.sizes, "num_classes": data.facts.num_classes, "image_shape": data.facts.image_shape},
+        "data": {
+            "name": data.name,
+            **data.sizes,
+            "num_classes": data.facts.num_classes,
+            "image_shape": data.facts.image_shape,
+        },
         "noise": records.noise_facts(data.noisy_labels),
         "val_noise": records.noise_facts(data.val_labels) if data.val_labels else None,
         "predict": config["predict"],
@@ -103,7 +108,10 @@ def train(run: Run) -> dict[str, Any]:
         The record. On processes other than the first it lacks the metrics.
     """
     start = time.monotonic()
-    session = {"started": records.now(), "resumed_from": str(run.checkpoint) if run.checkpoint else None}
+    session: dict[str, Any] = {
+        "started": records.now(),
+        "resumed_from": str(run.checkpoint) if run.checkpoint else None,
+    }
     run.record["sessions"] = [*run.record["sessions"], session]
     _begin(run)
     status, problem = "failed", None
@@ -156,10 +164,14 @@ def _title(run: Run) -> str:
     return f"{run.data.name}, {noise['kind']} noise{rate}: {method}"
 
 
+def _rank() -> int:
+    return getattr(rank_zero_only, "rank", None) or 0
+
+
 def _check_folder(folder: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Return the record of the run that is resumed, or an empty one."""
     path = folder / "record.json"
-    if rank_zero_only.rank not in (None, 0) or not path.is_file():
+    if _rank() != 0 or not path.is_file():
         return {}
     try:
         record = json.loads(path.read_text())

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from alasca_pl.core.numerics import full_precision, label_log_prob

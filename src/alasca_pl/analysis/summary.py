@@ -66,7 +66,9 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
     ]
     if "train/memorised" in last:
         lines.append(f"wrong labels learned by heart: {last['train/memorised']:.1%}")
-    lines.append(f"trained in {record['duration_seconds']:.0f} s; saved in {record['folder']} (curves.png shows the course)")
+    lines.append(
+        f"trained in {record['duration_seconds']:.0f} s; saved in {record['folder']} (curves.png shows the course)"
+    )
     if compare_with:
         lines.append(f"the same without ALASCA: {compare_with}")
     return Group(table, *(Text(line) for line in lines))

@@ -38,8 +38,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def facts_of(checkpoint: dict[str, Any]) -> DataFacts:
     """Return what a checkpoint knows of the data it was trained on."""
-    stored = checkpoint[CHECKPOINT_KEY]["facts"]
-    return DataFacts(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+    stored: dict[str, Any] = checkpoint[CHECKPOINT_KEY]["facts"]
+    values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    return DataFacts(**values)
 
 
 def pack(config: dict[str, Any], facts: DataFacts) -> dict[str, Any]:

@@ -15,7 +15,9 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows
+    )
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 

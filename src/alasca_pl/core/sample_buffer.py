@@ -50,7 +50,7 @@ class SampleBuffer(nn.Module):
         """
         index, rows = gather_rows(index, rows.detach().float())
         unique, place = torch.unique(index, return_inverse=True)
-        sums = torch.zeros(len(unique), self.rows.shape[1], device=rows.device).index_add_(0, place, rows)
+        sums = rows.new_zeros(len(unique), self.rows.shape[1]).index_add_(0, place, rows)
         counts = torch.bincount(place, minlength=len(unique)).unsqueeze(1)
         self.rows[unique] = self.momentum * self.rows[unique] + (1.0 - self.momentum) * (sums / counts)
 

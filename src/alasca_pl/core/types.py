@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     """(B, C, H, W) float, normalised."""
     label: Tensor
     """(B,) int64, observed, possibly wrong."""
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """(B,) int64 in [0, N), position in the training split; it never changes during a run."""
 
 
@@ -42,7 +42,7 @@ class Targets(NamedTuple):
 
     label: Tensor
     """(V, B) int64."""
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """(V, B) int64."""
     weight: Tensor
     """(V, B) float; columns sum to 1."""

@@ -82,7 +82,9 @@ def as_labels(array: np.ndarray, what: str) -> Labels:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"{what} has type {array.dtype} and shape {array.shape}; labels must be whole numbers, (N,) or (N, 1)")
+        raise ValueError(
+            f"{what} has type {array.dtype} and shape {array.shape}; labels must be whole numbers, (N,) or (N, 1)"
+        )
     labels = array.astype(np.int64)
     if len(labels) and labels.min() < 0:
         raise ValueError(f"{what} holds label {labels.min()}; labels must be 0 or more")

@@ -31,7 +31,9 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
     root = Path(root).expanduser()
     if (root / f"{name}.npz").is_file():
         return read_npz(root / f"{name}.npz")
-    way_out = f"put {name}.npz or torchvision's files there, set data.root to where they are, or allow data.download=true"
+    way_out = (
+        f"put {name}.npz or torchvision's files there, set data.root to where they are, or allow data.download=true"
+    )
     if not root.is_dir() and not download:
         raise FileNotFoundError(f"{name} is not in {root.absolute()}, which does not exist: {way_out}")
     if download:

@@ -25,7 +25,9 @@ def read_npz(path: str | Path) -> RawData:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; set data.path to a .npz file with the keys {', '.join(_keys('train', 'test'))}")
+        raise FileNotFoundError(
+            f"no file {path}; set data.path to a .npz file with the keys {', '.join(_keys('train', 'test'))}"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in _keys("train", "test") if key not in file]

@@ -1,6 +1,6 @@
 """Cross-entropy, the default criterion: trust every label."""
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from alasca_pl.core.numerics import full_precision, label_log_prob

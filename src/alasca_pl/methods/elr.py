@@ -1,7 +1,7 @@
 """Early-learning regularisation: cross-entropy plus a pull towards what the network predicted early on."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from alasca_pl.core.numerics import full_precision, label_log_prob

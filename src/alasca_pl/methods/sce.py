@@ -1,6 +1,6 @@
 """Symmetric cross-entropy: cross-entropy plus its reverse, which is bounded."""
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from alasca_pl.core.numerics import full_precision, label_log_prob

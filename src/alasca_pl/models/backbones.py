@@ -72,7 +72,7 @@ def torchvision_resnet(
             "set model.pretrained=false"
         )
     try:
-        weights = get_model_weights(name).DEFAULT if pretrained else None  # type: ignore[attr-defined]
+        weights = get_model_weights(name).DEFAULT if pretrained else None
         net = get_model(name, weights=weights)
     except ValueError as error:
         raise ValueError(f"torchvision has no model {name!r}; choose e.g. resnet18, resnet34, resnet50") from error
@@ -172,13 +172,14 @@ class TimmBackbone(Backbone):
         if out_indices is not None:
             extra["out_indices"] = tuple(out_indices)
         try:
-            self.trunk = timm.create_model(
+            trunk: Any = timm.create_model(
                 name, pretrained=pretrained, features_only=True, in_chans=in_channels, **extra
             )
         except (RuntimeError, AttributeError, AssertionError, IndexError) as error:
             raise ValueError(f"timm's {name!r} cannot give feature maps: {error}; choose another model") from error
-        self.channels = tuple(self.trunk.feature_info.channels())
-        self.reductions = tuple(int(reduction) for reduction in self.trunk.feature_info.reduction())
+        self.trunk = trunk
+        self.channels = tuple(trunk.feature_info.channels())
+        self.reductions = tuple(int(reduction) for reduction in trunk.feature_info.reduction())
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.trunk(image)
@@ -186,5 +187,3 @@ class TimmBackbone(Backbone):
         return [
             m.permute(0, 3, 1, 2) if m.shape[1] != c and m.shape[-1] == c else m for m, c in zip(maps, self.channels)
         ]
-
-

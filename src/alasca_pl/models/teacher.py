@@ -29,10 +29,10 @@ class WeightAverage(nn.Module):
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move the average towards the network; called after each optimiser step."""
-        for mine, theirs in zip(self.average.parameters(), network.parameters()):
-            mine.lerp_(theirs, 1.0 - self.momentum)
-        for mine, theirs in zip(self.average.buffers(), network.buffers()):
-            mine.copy_(theirs)
+        for weight, new_weight in zip(self.average.parameters(), network.parameters()):
+            weight.lerp_(new_weight, 1.0 - self.momentum)
+        for buffer, new_buffer in zip(self.average.buffers(), network.buffers()):
+            buffer.copy_(new_buffer)
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> NetworkOutput:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class NoisyLabels:
 
     def save(self, path: Path) -> None:
         """Write everything to an ``npz`` file, whole or not at all."""
-        arrays = {
+        arrays: dict[str, Any] = {
             "label": self.label,
             "index": self.index,
             "num_classes": np.int64(self.num_classes),

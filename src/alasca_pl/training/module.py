@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -55,7 +55,10 @@ class NoisyLabelModule(L.LightningModule):
         self._accuracy = nn.ModuleDict(
             {
                 part: nn.ModuleDict(
-                    {name: MulticlassAccuracy(facts.num_classes, average="micro") for name in (*self.rules, *self._networks())}
+                    {
+                        name: MulticlassAccuracy(facts.num_classes, average="micro")
+                        for name in (*self.rules, *self._networks())
+                    }
                 )
                 for part in ("val", "test")
             }
@@ -144,15 +147,18 @@ class NoisyLabelModule(L.LightningModule):
                 continue
             value = metric.compute()
             metric.reset()
-            self.log(f"{part}/acc_{name}", value)
+            self.log(f"{part}/acc_{name}", value, sync_dist=True)
             if name == (self.predict_rule if self.predict_rule in self.rules else "main"):
-                self.log(f"{part}/acc", value)
+                self.log(f"{part}/acc", value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optim.optimizer(self.parts.networks.parameters())
         if self.optim.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.optim.scheduler(optimizer), "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.optim.scheduler(optimizer), "interval": "epoch"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts)

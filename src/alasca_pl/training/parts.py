@@ -1,6 +1,7 @@
 """The slots of a method, filled."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from torch import nn
 
@@ -57,5 +58,5 @@ class Parts(nn.Module):
 
     def of_network(self, number: int) -> Iterator[tuple[str, Part]]:
         """Name and part of everything that belongs to one network."""
-        yield "criterion", self.criteria[number]  # type: ignore[misc]
-        yield from self.regularizers[number].items()  # type: ignore[operator,misc]
+        yield "criterion", cast(Part, self.criteria[number])
+        yield from cast(nn.ModuleDict, self.regularizers[number]).items()  # type: ignore[misc]

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -50,7 +50,8 @@ def checkpoint_callbacks(folder: Path, has_val: bool, every_n_steps: int | None 
             raise ValueError(f"checkpoint.every_n_steps must be at least 1, got {every_n_steps}; null switches it off")
         callbacks.append(_StepCheckpoint(filename="last", monitor=None, every_n_train_steps=every_n_steps, **common))
     if has_val:
-        best = {"filename": "best", "monitor": "val/acc", "mode": "max", "save_on_train_epoch_end": True}
-        callbacks.append(ModelCheckpoint(**best, **common))
+        callbacks.append(
+            ModelCheckpoint(filename="best", monitor="val/acc", mode="max", save_on_train_epoch_end=True, **common)
+        )
     # Last of all, so that it also holds the state of the others.
     return [*callbacks, last]

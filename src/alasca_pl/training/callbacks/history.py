@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 
 from alasca_pl.core.rows import Row, write_rows
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
@@ -64,7 +64,8 @@ class NoiseMonitor(L.Callback):
         if not torch.isfinite(torch.tensor(means["train/loss"])):
             raise _not_finite(trainer, "")
         for name, value in (means | self._confidences(pl_module)).items():
-            pl_module.log(name, value)
+            # Equal on all ranks already; Lightning wants to hear that they are reduced.
+            pl_module.log(name, value, sync_dist=True)
 
     def _confidences(self, module: NoisyLabelModule) -> dict[str, float]:
         if self._clean is None:

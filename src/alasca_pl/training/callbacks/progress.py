@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
