@@ -63,7 +63,7 @@ def test_packed_facts_are_plain_containers():
 def test_truncated_files_are_named(tmp_path: Path, zipped: bool, share: float):
     path, content = tmp_path / "last.ckpt", _good(zipped)
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UserError, match="last.ckpt"):
+    with pytest.raises(UserError, match=r"last\.ckpt"):
         read_checkpoint(path)
 
 
@@ -89,7 +89,7 @@ def test_truncated_files_are_named(tmp_path: Path, zipped: bool, share: float):
 def test_foreign_files_are_named(tmp_path: Path, content: bytes):
     path = tmp_path / "other.ckpt"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="other.ckpt"):
+    with pytest.raises(UserError, match=r"other\.ckpt"):
         read_checkpoint(path)
 
 
@@ -98,7 +98,7 @@ def test_hostile_files_are_refused_and_nothing_in_them_runs(tmp_path: Path, kind
     path, canary = tmp_path / "evil.ckpt", tmp_path / "canary"
     content = {"alasca_pl": pack({}, FACTS), "payload": _Hostile(canary)}
     path.write_bytes(pickle.dumps(content, protocol=2) if kind == "bare" else _saved(content, zipped=kind == "zip"))
-    with pytest.raises(UserError, match="evil.ckpt"):
+    with pytest.raises(UserError, match=r"evil\.ckpt"):
         read_checkpoint(path)
     assert not canary.exists()
     # The same file is loaded trustingly, so that the check above cannot pass for want of a working payload.
@@ -120,5 +120,5 @@ def test_a_damaged_file_points_to_its_neighbours(tmp_path: Path):
 def test_what_is_no_file_is_named(tmp_path: Path, make):
     path = tmp_path / "gone.ckpt"
     make(path)
-    with pytest.raises(UserError, match="gone.ckpt"):
+    with pytest.raises(UserError, match=r"gone\.ckpt"):
         read_checkpoint(path)

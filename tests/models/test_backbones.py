@@ -1,0 +1,122 @@
+"""Trunks: published parameter counts, sizes of their maps, errors that name the value."""
+
+import pytest
+import torch
+from torch import nn
+
+from alasca_pl.models.backbones import Backbone, TimmBackbone, small_resnet, torchvision_resnet
+from alasca_pl.models.network import Network
+
+
+def assert_maps_are_as_announced(backbone: Backbone, channels: int, size: int) -> list[torch.Size]:
+    maps = backbone.eval()(torch.zeros(1, channels, size, size))
+    expected = [(1, c, size // r, size // r) for c, r in zip(backbone.channels, backbone.reductions, strict=True)]
+    assert [tuple(m.shape) for m in maps] == expected
+    return [m.shape for m in maps]
+
+
+@pytest.mark.parametrize(("num_classes", "count"), [(10, 21_282_122), (100, 21_328_292)])
+def test_resnet34_with_cifar_stem_has_the_published_size(num_classes: int, count: int):
+    network = Network(torchvision_resnet("resnet34"), num_classes)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def test_resnet34_with_cifar_stem_has_maps_of_32_16_8_and_4():
+    backbone = torchvision_resnet("resnet34")
+    assert [len(stage) for stage in backbone.stages[1:]] == [4, 6, 3]
+    shapes = assert_maps_are_as_announced(backbone, 3, 32)
+    assert [shape[-1] for shape in shapes] == [32, 16, 8, 4]
+    assert backbone.channels == (64, 128, 256, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "channels", "size"),
+    [
+        ("resnet18", "imagenet", 3, 64),
+        ("resnet18", "imagenet", 1, 64),
+        ("resnet18", "cifar", 1, 16),
+        ("resnet50", "cifar", 3, 8),
+    ],
+)
+def test_torchvision_maps_are_as_announced(name: str, stem: str, channels: int, size: int):
+    backbone = torchvision_resnet(name, in_channels=channels, stem=stem)
+    assert_maps_are_as_announced(backbone, channels, size)
+    assert backbone.channels[-1] == (2048 if name == "resnet50" else 512)
+
+
+def test_imagenet_stem_pools_and_cifar_stem_does_not():
+    assert torchvision_resnet("resnet18", stem="imagenet").reductions == (4, 8, 16, 32)
+    assert torchvision_resnet("resnet18", stem="cifar").reductions == (1, 2, 4, 8)
+    assert not any(isinstance(m, nn.MaxPool2d) for m in torchvision_resnet("resnet18").modules())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "resnet35"}, "'resnet35'"),
+        ({"name": "squeezenet1_1"}, "'squeezenet1_1' is no ResNet"),
+        ({"name": "resnet18", "stem": "cifra"}, "'cifra'.*cifar, imagenet"),
+        ({"name": "resnet18", "stem": "cifar", "pretrained": True}, "stem cifar"),
+        ({"name": "resnet18", "stem": "imagenet", "in_channels": 1, "pretrained": True}, "1 channels"),
+        ({"name": "resnet999", "stem": "imagenet", "pretrained": True}, "'resnet999'"),
+    ],
+)
+def test_torchvision_mistakes_are_named(options: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        torchvision_resnet(**options)
+
+
+@pytest.mark.parametrize(
+    ("width", "blocks", "num_stages", "norm"), [(4, 1, 3, "batch"), (6, 2, 2, "group"), (3, 1, 1, "batch")]
+)
+def test_small_resnet_maps_are_as_announced(width: int, blocks: int, num_stages: int, norm: str):
+    backbone = small_resnet(2, width, blocks, num_stages, norm)
+    assert backbone.channels == tuple(width * 2**stage for stage in range(num_stages))
+    assert_maps_are_as_announced(backbone, 2, 8)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()) == (norm == "batch")
+
+
+def test_small_resnet_with_group_norm_treats_samples_alone(generator: torch.Generator):
+    backbone = small_resnet(1, 4, norm="group")
+    image = torch.randn(3, 1, 8, 8, generator=generator)
+    torch.testing.assert_close(backbone(image)[-1][:1], backbone(image[:1])[-1])
+
+
+@pytest.mark.parametrize("name", ["width", "blocks", "num_stages"])
+def test_small_resnet_names_counts_below_one(name: str):
+    with pytest.raises(ValueError, match=f"{name}.*0"):
+        small_resnet(**{name: 0})
+
+
+@pytest.mark.parametrize(("name", "channels"), [("convnext_atto", 3), ("test_resnet", 1)])
+def test_timm_maps_are_as_announced(name: str, channels: int):
+    pytest.importorskip("timm")
+    backbone = TimmBackbone(name, in_channels=channels)
+    assert_maps_are_as_announced(backbone, channels, 64)
+    network = Network(backbone, 5).eval()
+    assert network(torch.zeros(2, channels, 64, 64)).logits.shape == (2, 5)
+
+
+def test_timm_gives_the_maps_asked_for():
+    pytest.importorskip("timm")
+    backbone = TimmBackbone("test_resnet", out_indices=[1, 3])
+    assert backbone.reductions == (4, 16)
+    assert_maps_are_as_announced(backbone, 3, 64)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_timm_maps_have_channels_second_also_if_map_and_channels_are_of_one_size(size: int):
+    """Swin puts channels last; with images of 32 and patches of 4 its first map is 8 x 8 with 8 channels."""
+    pytest.importorskip("timm")
+    tiny = {"img_size": size, "window_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 1)}
+    backbone = TimmBackbone("swin_tiny_patch4_window7_224", out_indices=(0, 1), options=tiny).eval()
+    image = torch.rand(2, 3, size, size)
+    for channels_second, channels_last in zip(backbone(image), backbone.trunk(image), strict=True):
+        torch.testing.assert_close(channels_second, channels_last.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("name", ["resnet34x", "no_such_model", ""])
+def test_timm_names_an_unknown_model(name: str):
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        TimmBackbone(name)
