@@ -55,7 +55,7 @@ def breaches(source: str, module: str) -> list[str]:
         if name.startswith(".") and package in ALLOWED:
             wrong += [] if any(f"{name}.".startswith(f".{to}.") for to in ALLOWED[package]) else [name]
         library = name.split(".")[0]
-        outside = library not in ("", "torch", *sys.stdlib_module_names)
+        outside = library not in ("", "torch", "numpy", *sys.stdlib_module_names)
         if library in FORBIDDEN.get(package, ()) or (package == "core" and outside):
             wrong.append(name)
         if library in ("hydra", "omegaconf") and module not in ("cli", "build"):

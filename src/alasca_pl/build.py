@@ -33,6 +33,15 @@ log = logging.getLogger(__name__)
 
 Config = dict[str, Any]
 
+# A config names the classes that are called with its values; from a stranger's checkpoint only these are called.
+_TRUSTED = tuple(
+    f"{package}."
+    for package in (
+        "alasca_pl.alasca", "alasca_pl.data", "alasca_pl.methods", "alasca_pl.models", "alasca_pl.noise",
+        "alasca_pl.training.steps", "torch.optim",
+    )
+)  # fmt: skip
+
 # Values of the data config that are meant for its reader, wherever that has an argument of the name.
 _FOR_READER = ("root", "path", "download")
 # Values of the data config that other groups refer to.
@@ -72,6 +81,40 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         raise error if isinstance(error, UserError) else UserError(str(error)) from error
     except TypeError as error:
         raise UserError(f"{name} refuses its arguments: {error}") from error
+
+
+def _is_trusted(target: str) -> bool:
+    if not target.startswith(_TRUSTED):
+        return False
+    try:
+        called = hydra.utils.get_object(target)
+    except (ImportError, ValueError):
+        return False
+    # A dotted path may lead through a trusted module to what that module itself imported.
+    return f"{getattr(called, '__module__', '')}.".startswith(_TRUSTED)
+
+
+def refuse_foreign_targets(value: Any, path: Path) -> None:
+    """Refuse a config that would call anything but parts of this package and optimisers.
+
+    Args:
+        value: The config, or a part of it.
+        path: Where it is from, for the message.
+
+    Raises:
+        UserError: If it names a foreign ``_target_`` at any depth.
+    """
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        if target is not None and not _is_trusted(str(target)):
+            raise UserError(
+                f"the config in {path} would call {target}, which is not part of this package; if you know where the "
+                "file comes from, allow it with trust=true"
+            )
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            refuse_foreign_targets(item, path)
 
 
 def _value(value: Any) -> Any:
@@ -157,7 +200,13 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
-    return NoisyLabelModule(parts, make(config["step"]), optim, facts, rule, average, config)
+    module = NoisyLabelModule(parts, make(config["step"]), optim, facts, rule, average, config)
+    try:
+        # Made once on trial, so that a value which the optimiser refuses shows now and not when training starts.
+        module.configure_optimizers()
+    except TypeError as error:
+        raise UserError(f"optim: {error}") from error
+    return module
 
 
 @contextlib.contextmanager

@@ -85,6 +85,8 @@ def _quieten() -> None:
     """Keep tips and remarks of libraries out of the log; warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A resumed run writes into its own folder.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # Lightning's own use of torch, nothing that a user could change.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 

@@ -18,7 +18,13 @@ import pytest
 from alasca_pl import cli
 
 # A run of a second on 200 of the digits.
-TINY = ("trainer=smoke", "data.max_train_samples=200", "data.batch_size=20", "model.backbone.width=4", "callbacks=quiet")
+TINY = (
+    "trainer=smoke",
+    "data.max_train_samples=200",
+    "data.batch_size=20",
+    "model.backbone.width=4",
+    "callbacks=quiet",
+)
 
 
 class Outcome(NamedTuple):
@@ -46,7 +52,8 @@ def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
             # Hydra puts handlers of its own in place, which write to the streams above.
             for handler in set(root.handlers) - set(handlers):
                 handler.close()
-            root.handlers[:], root.level = handlers, level
+            root.handlers[:] = handlers
+            root.setLevel(level)
     return Outcome(code, out.getvalue(), err.getvalue())
 
 

@@ -52,7 +52,8 @@ def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
             # Hydra puts handlers of its own in place, which write to the streams above.
             for handler in set(root.handlers) - set(handlers):
                 handler.close()
-            root.handlers[:], root.level = handlers, level
+            root.handlers[:] = handlers
+            root.setLevel(level)
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
@@ -206,6 +207,11 @@ def test_evaluation_on_other_data_is_refused(smoke, tmp_path):
     assert "Traceback" not in outcome.err
 
 
+# Lightning remarks that the folder of checkpoints is not empty, and that it was moved.
+RESUMED = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:The dirpath has changed")
+
+
+@RESUMED
 def test_a_finished_run_goes_on_with_more_epochs(run, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")
     outcome = command(tmp_path, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=3")
@@ -214,6 +220,27 @@ def test_a_finished_run_goes_on_with_more_epochs(run, tmp_path):
     assert len(record["sessions"]) == 2
     assert record["metrics"]["last"]["epoch"] == 2
     assert len((folder / "metrics.csv").read_text().splitlines()) == 4
+
+
+@RESUMED
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_best_checkpoint_stays_the_best_when_a_run_goes_on(tmp_path, moved):
+    assert command(tmp_path, "trainer=smoke", "callbacks=quiet", "hydra.run.dir=run").code == 0
+    folder = tmp_path / "run"
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    (state,) = (state for name, state in content["callbacks"].items() if "'val/acc'" in name)
+    # No later epoch can be better than this.
+    best = torch.ones_like(state["best_model_score"])
+    state |= {"best_model_score": best, "kth_value": best, "best_k_models": {state["best_model_path"]: best}}
+    torch.save(content, checkpoint)
+    if moved:
+        folder = folder.rename(tmp_path / "elsewhere")
+    before = (folder / "checkpoints" / "best.ckpt").read_bytes()
+    outcome = command(tmp_path, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=3")
+    assert outcome.code == 0, outcome
+    assert len(read_record(folder)["sessions"]) == 2
+    assert (folder / "checkpoints" / "best.ckpt").read_bytes() == before
 
 
 def write_npz(path: Path, shape: tuple[int, ...]) -> Path:
@@ -227,7 +254,9 @@ def write_npz(path: Path, shape: tuple[int, ...]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("shape", "read"), [((8, 8), [1, 8, 8]), ((9, 7, 3), [3, 9, 7]), ((8, 8, 4), [3, 8, 8])], ids=["grey", "RGB", "RGBA"]
+    ("shape", "read"),
+    [((8, 8), [1, 8, 8]), ((9, 7, 3), [3, 9, 7]), ((8, 8, 4), [3, 8, 8])],
+    ids=["grey", "RGB", "RGBA"],
 )
 def test_an_own_array_file_trains(tmp_path, shape, read):
     write_npz(tmp_path / "own.npz", shape)

@@ -22,7 +22,9 @@ from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.training.module import NoisyLabelModule
 
 CONF = Path(__file__).parents[2] / "conf"
-GROUPS = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
+GROUPS = {
+    folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
+}
 EVERY_YAML = [(group, name) for group in sorted(GROUPS) for name in GROUPS[group]]
 METHODS, ALASCAS = GROUPS["method"], GROUPS["alasca"]
 STAGES = {"none": [], "last": [2], "all": [1, 2]}
@@ -329,7 +331,9 @@ def test_asymmetric_noise_without_a_map_says_how_to_give_one(tmp_path):
 
 def test_a_class_map_of_the_command_line_reaches_the_noise(tmp_path):
     path = write_npz(tmp_path / "own.npz", 6)
-    config = config_for("data=npz", f"data.path={path}", "noise=asymmetric", "noise.class_map={0:1,1:0}", "noise.rate=1")
+    config = config_for(
+        "data=npz", f"data.path={path}", "noise=asymmetric", "noise.class_map={0:1,1:0}", "noise.rate=1"
+    )
     labels = build_data(config).noisy_labels
     expected = [{0: 1, 1: 0}.get(k, k) for k in (np.arange(24) % 6).tolist()]
     assert labels.label.tolist() == expected

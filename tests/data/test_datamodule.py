@@ -206,7 +206,8 @@ def test_processes_that_cannot_share_the_data_are_refused(options, world, messag
 
 
 @pytest.mark.parametrize(
-    ("options", "world"), [({"batch_size": 100}, 2), ({"batch_size": 199, "drop_last": True}, 1), ({"batch_size": 66}, 1)]
+    ("options", "world"),
+    [({"batch_size": 100}, 2), ({"batch_size": 199, "drop_last": True}, 1), ({"batch_size": 66}, 1)],
 )
 def test_processes_that_can_share_the_data_are_accepted(options, world):
     build(**options).check_processes(world)

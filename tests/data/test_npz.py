@@ -59,7 +59,9 @@ def test_labels_in_a_column_are_read(tmp_path):
 
 def test_validation_part_is_read_if_it_is_there(tmp_path):
     content = arrays(4, 4)
-    raw = read_npz(save(tmp_path, content | {"val_images": content["test_images"], "val_labels": np.array([2, 2, 1, 0])}))
+    raw = read_npz(
+        save(tmp_path, content | {"val_images": content["test_images"], "val_labels": np.array([2, 2, 1, 0])})
+    )
     assert raw.val is not None
     assert np.array_equal(raw.val.images, raw.test.images)
     assert raw.val.labels.tolist() == [2, 2, 1, 0]

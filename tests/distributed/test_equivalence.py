@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from running import checkpoint, tensors, train
 
 METHODS = {

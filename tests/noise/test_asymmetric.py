@@ -11,15 +11,13 @@ CIFAR10_MAP = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
 BIRD, CAT, DEER, DOG, TRUCK = 2, 3, 4, 5, 9
 
 # Superclass of each fine class of CIFAR-100, from the label file of CIFAR-N.
-SUPERCLASS = [
-    int(number)
-    for number in """
+TABLE = """
     4 1 14 8 0 6 7 7 18 3   3 14 9 18 7 11 3 9 7 11   6 11 5 10 7 6 13 15 3 15
     0 11 1 10 12 14 16 9 11 5   5 19 8 8 15 13 14 17 18 10   16 4 17 4 2 0 17 4 18 17
     10 3 2 12 12 16 12 1 9 19   2 10 0 1 16 12 9 13 15 13   16 19 2 4 6 19 5 5 8 19
     18 1 2 15 6 0 17 8 14 13
-    """.split()
-]
+"""
+SUPERCLASS = [int(number) for number in TABLE.split()]
 
 
 def draw(noise: AsymmetricNoise, classes: int = 10, size: int = 45_000) -> NoisyLabels:
@@ -44,7 +42,7 @@ def test_by_clean_label_every_mapped_class_has_the_nominal_rate():
 def test_double_flip_moves_cats_back():
     """Values by hand for 4,500 samples per class at rate 0.4.
 
-    Class 3 comes first: 1,800 cats become dogs. Class 5 then holds 6,300 samples, of which 2,520 become cats, on average
+    Class 3 comes first: 1,800 cats become dogs. Class 5 then holds 6,300 samples; 2,520 of them become cats, on average
     1,800 dogs (0.40 of them) and 720 of the moved cats, so that 1,080 cats (0.24) stay wrong.
     """
     labels = draw(AsymmetricNoise(0.4, CIFAR10_MAP, double_flip=True))

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.build import Config, build_module
+from alasca_pl.build import Config, build_module, refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
-from alasca_pl.core.errors import UserError
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.types import DataFacts
 from alasca_pl.training.module import NoisyLabelModule
-
-# A config names the classes that are called with its values; from a stranger's checkpoint only these are called.
-_TRUSTED = ("alasca_pl.", "torch.optim.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,9 @@ def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
     content = read_checkpoint(path)
     config: Config = content[CHECKPOINT_KEY]["config"]
     if not trust:
-        _refuse_foreign_targets(config, path)
+        # Loggers and callbacks are not built when a run is opened.
+        called = {name: value for name, value in config.items() if name not in ("logger", "callbacks")}
+        refuse_foreign_targets(called, path)
     facts = facts_of(content)
     module = build_module(_without_downloads(config), facts)
     module.load_state_dict(content["state_dict"])
@@ -75,23 +73,6 @@ def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
         history=read_rows(rows) if rows.is_file() else [],
         epoch=int(content["epoch"]),
     )
-
-
-def _refuse_foreign_targets(config: Any, path: Path) -> None:
-    if isinstance(config, dict):
-        target = config.get("_target_")
-        if target is not None and not str(target).startswith(_TRUSTED):
-            # Loggers and callbacks are not built when a run is opened.
-            raise UserError(
-                f"the config in {path} would call {target}, which is not part of this package; if you know where the "
-                "file comes from, allow it with trust=true"
-            )
-        for name, value in config.items():
-            if name not in ("logger", "callbacks"):
-                _refuse_foreign_targets(value, path)
-    elif isinstance(config, list):
-        for value in config:
-            _refuse_foreign_targets(value, path)
 
 
 def _without_downloads(config: Config) -> Config:

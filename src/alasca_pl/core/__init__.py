@@ -1,1 +1,1 @@
-"""Contracts and mechanisms; knows no method and imports only torch."""
+"""Contracts and mechanisms; knows no method and imports only torch and numpy."""

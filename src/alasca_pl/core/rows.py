@@ -16,7 +16,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows
+        {name: repr(float(value)) if isinstance(value, float) else value for name, value in row.items()} for row in rows
     )
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 

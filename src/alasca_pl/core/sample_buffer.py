@@ -71,7 +71,7 @@ class SampleBuffer(nn.Module):
         self.rows.copy_(rows)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SampleBuffer":
-        # Follow the module to another device, but stay float32 when the module changes precision.
+        # Follow the module to another device, but keep every digit when the module changes precision.
         super()._apply(fn, recurse)
-        self.__dict__["rows"] = fn(self.rows).float()
+        self.__dict__["rows"] = self.rows.to(fn(self.rows).device)
         return self

@@ -10,7 +10,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
     Args:
         seed: The user's seed.
-        names: What the stream is for, e.g. ``"order", epoch``.
+        names: What the stream is for, e.g. ``"order", epoch``; words without a slash.
 
     Returns:
         An integer in [0, 2**63).

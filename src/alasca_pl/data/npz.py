@@ -1,10 +1,8 @@
 """Array files with the keys that MedMNIST uses."""
 
-import zipfile
 from pathlib import Path
 
-import numpy as np
-
+from alasca_pl.core.npz import ArrayFile, open_npz
 from alasca_pl.data.arrays import ImageArrays, RawData, as_images, as_labels
 
 
@@ -28,14 +26,10 @@ def read_npz(path: str | Path) -> RawData:
         raise FileNotFoundError(
             f"no file {path}; set data.path to a .npz file with the keys {', '.join(_keys('train', 'test'))}"
         )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in _keys("train", "test") if key not in file]
-            if missing:
-                raise ValueError(f"lacks {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}")
-            parts = {part: _read_part(file, part) for part in ("train", "val", "test") if f"{part}_images" in file}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"cannot use {path}: {error}") from error
+    with open_npz(path) as file:
+        parts = {part: _read_part(file, part) for part in ("train", "test")}
+        if any(key in file for key in _keys("val")):
+            parts["val"] = _read_part(file, "val")
     shapes = {part: arrays.images.shape[1:] for part, arrays in parts.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"cannot use {path}: images of its parts differ in size or channels: {shapes}")
@@ -46,7 +40,7 @@ def _keys(*parts: str) -> list[str]:
     return [f"{part}_{what}" for part in parts for what in ("images", "labels")]
 
 
-def _read_part(file: "np.lib.npyio.NpzFile", part: str) -> ImageArrays:
+def _read_part(file: ArrayFile, part: str) -> ImageArrays:
     images = as_images(file[f"{part}_images"], f"{part}_images")
     labels = as_labels(file[f"{part}_labels"], f"{part}_labels")
     if len(images) != len(labels):

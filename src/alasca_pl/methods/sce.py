@@ -26,7 +26,7 @@ class SymmetricCrossEntropy(Criterion):
 
     def __init__(self, ce_weight: float = 0.1, reverse_weight: float = 1.0, log_zero: float = -4.0) -> None:
         super().__init__()
-        if ce_weight < 0 or reverse_weight < 0:
+        if not (ce_weight >= 0 and reverse_weight >= 0):
             raise ValueError(f"weights must be at least 0, got ce_weight {ce_weight}, reverse_weight {reverse_weight}")
         if not log_zero < 0:
             raise ValueError(f"log_zero must be below 0, got {log_zero}; it stands for the logarithm of zero")

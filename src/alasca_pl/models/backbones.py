@@ -178,12 +178,11 @@ class TimmBackbone(Backbone):
         except (RuntimeError, AttributeError, AssertionError, IndexError) as error:
             raise ValueError(f"timm's {name!r} cannot give feature maps: {error}; choose another model") from error
         self.trunk = trunk
+        # Some families put channels last; heads expect them second.
+        self._channels_last = str(getattr(trunk, "output_fmt", "NCHW")).endswith("NHWC")
         self.channels = tuple(trunk.feature_info.channels())
         self.reductions = tuple(int(reduction) for reduction in trunk.feature_info.reduction())
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.trunk(image)
-        # Some families put channels last; heads expect them second.
-        return [
-            m.permute(0, 3, 1, 2) if m.shape[1] != c and m.shape[-1] == c else m for m, c in zip(maps, self.channels)
-        ]
+        return [feature_map.permute(0, 3, 1, 2) for feature_map in maps] if self._channels_last else list(maps)

@@ -33,8 +33,13 @@ class Network(nn.Module):
 
         Args:
             heads: Stage number from 1, to a module from maps (B, C_s, H_s, W_s) to logits (B, K).
+
+        Raises:
+            ValueError: If there is no such stage.
         """
         for stage in sorted(heads):
+            if not 1 <= stage <= len(self.backbone.channels):
+                raise ValueError(f"no stage {stage}; the network has stages 1 to {len(self.backbone.channels)}")
             self.aux_heads[str(stage)] = heads[stage]
 
     def forward(self, image: Tensor) -> NetworkOutput:
@@ -70,7 +75,7 @@ def check_shapes(network: Network, image_shape: tuple[int, int, int]) -> None:
     network.eval()
     try:
         network(torch.zeros(1, *image_shape))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"images of {image_shape[0]} x {image_shape[1]} x {image_shape[2]} (channels, height, width) do not fit the "
             f"network: {error}; choose a smaller network, fewer stages (aux.stages) or larger images"

@@ -1,20 +1,21 @@
 """Normalisation layers by name."""
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import nn
 
 
-def _group_norm(channels: int, groups: int = 8) -> nn.GroupNorm:
-    while channels % groups:
-        groups -= 1
+def _group_norm(channels: int) -> nn.GroupNorm:
+    # Up to 8 groups, but of at least two channels: alone on a 1 x 1 map, a channel would become a constant.
+    groups = next(
+        groups for groups in (8, 4, 2, 1) if channels % groups == 0 and (channels >= 2 * groups or groups == 1)
+    )
     return nn.GroupNorm(groups, channels)
 
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
-    "group": partial(_group_norm),
+    "group": _group_norm,
 }
 
 

@@ -78,13 +78,18 @@ class AsymmetricNoise(NoiseModel):
         return observed
 
     def _cycles(self, num_classes: int) -> np.ndarray:
+        groups = self._group_lists(num_classes)
+        members = [member for group in groups for member in group]
+        for member in members:
+            if not 0 <= member < num_classes:
+                raise ValueError(f"groups name class {member}, but classes are 0 to {num_classes - 1}")
+            if members.count(member) > 1:
+                raise ValueError(f"groups name class {member} more than once; a class belongs to one group at most")
         matrix = np.eye(num_classes)
-        for group in self._group_lists(num_classes):
-            for position, source in enumerate(group):
-                if not 0 <= source < num_classes:
-                    raise ValueError(f"groups name class {source}, but classes are 0 to {num_classes - 1}")
+        for group in groups:
+            for source, target in zip(group, [*group[1:], group[0]]):
                 matrix[source, source] -= self.nominal
-                matrix[source, group[(position + 1) % len(group)]] += self.nominal
+                matrix[source, target] += self.nominal
         return matrix
 
     def _group_lists(self, num_classes: int) -> list[list[int]]:
@@ -97,4 +102,4 @@ class AsymmetricNoise(NoiseModel):
                 raise ValueError(f"groups=superclass is for the 100 classes of CIFAR-100, got {num_classes}")
             return [[fine for fine in range(100) if _SUPERCLASS[fine] == coarse] for coarse in range(20)]
         assert self.groups is not None
-        return [[int(member) for member in group] for group in self.groups]
+        return [[int(member) for member in group] for group in self.groups if group]

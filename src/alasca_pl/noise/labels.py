@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alasca_pl.core.files import write_atomically
+from alasca_pl.core.npz import open_npz
 
 Labels = npt.NDArray[np.int64]
 
@@ -76,19 +77,16 @@ class NoisyLabels:
         """Read what ``save`` wrote; nothing in the file is executed.
 
         Raises:
-            ValueError: If the file is no such file.
+            ValueError: If the file is damaged or holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                rate, seed = float(file["rate"]), int(file["seed"])
-                return cls(
-                    label=file["label"],
-                    clean_label=file["clean_label"] if "clean_label" in file else None,
-                    index=file["index"],
-                    num_classes=int(file["num_classes"]),
-                    kind=str(file["kind"]),
-                    rate=None if np.isnan(rate) else rate,
-                    seed=None if seed < 0 else seed,
-                )
-        except (KeyError, ValueError, OSError, EOFError) as error:
-            raise ValueError(f"{path} is no file of noisy labels: {error}") from error
+        with open_npz(path) as file:
+            rate, seed = float(file["rate"]), int(file["seed"])
+            return cls(
+                label=file["label"],
+                clean_label=file["clean_label"] if "clean_label" in file else None,
+                index=file["index"],
+                num_classes=int(file["num_classes"]),
+                kind=str(file["kind"]),
+                rate=None if np.isnan(rate) else rate,
+                seed=None if seed < 0 else seed,
+            )

@@ -21,9 +21,9 @@ class NoiseModel:
     kind = "none"
 
     def __init__(self, rate: float | None = None, seed: int = 0) -> None:
-        if rate is not None and not 0.0 <= rate <= 1.0:
+        if rate is not None and not (isinstance(rate, int | float) and 0.0 <= rate <= 1.0):
             raise ValueError(
-                f"noise rate must lie in [0, 1], got {rate}; 0.4 means that 40 % of the labels are drawn anew"
+                f"noise rate must lie in [0, 1], got {rate!r}; 0.4 means that 40 % of the labels are drawn anew"
             )
         if seed < 0:
             raise ValueError(f"noise seed must be at least 0, got {seed}")

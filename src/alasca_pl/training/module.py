@@ -12,7 +12,7 @@ from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
 from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.training.optim import OptimConfig
 from alasca_pl.training.parts import Parts
-from alasca_pl.training.predict import PredictRule, predict, rules_for
+from alasca_pl.training.predict import PredictRule, check_rule, predict, rules_for
 from alasca_pl.training.steps import Step
 
 
@@ -43,6 +43,7 @@ class NoisyLabelModule(L.LightningModule):
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        check_rule(predict_rule, predict_average)
         self.parts = parts
         self.step = step
         self.optim = optim

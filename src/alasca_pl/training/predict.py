@@ -17,6 +17,14 @@ def rules_for(has_auxiliary_heads: bool) -> tuple[PredictRule, ...]:
     return RULES if has_auxiliary_heads else ("main",)
 
 
+def check_rule(rule: str, average: str) -> None:
+    """Raise ``ValueError`` unless both values are known to ``predict``."""
+    if rule not in RULES:
+        raise ValueError(f"unknown prediction rule {rule!r}; choose one of {', '.join(RULES)}")
+    if average not in ("logits", "probs"):
+        raise ValueError(f"unknown average {average!r}; choose one of logits, probs")
+
+
 def predict(
     outputs: Sequence[NetworkOutput],
     rule: PredictRule = "main",
@@ -36,10 +44,7 @@ def predict(
     Raises:
         ValueError: If ``rule`` or ``average`` is unknown.
     """
-    if rule not in RULES:
-        raise ValueError(f"unknown prediction rule {rule!r}; choose one of {', '.join(RULES)}")
-    if average not in ("logits", "probs"):
-        raise ValueError(f"unknown average {average!r}; choose one of logits, probs")
+    check_rule(rule, average)
     heads: list[Tensor] = []
     for output in outputs:
         heads.append(output.logits)

@@ -3,10 +3,9 @@
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alasca_pl.core.distributed import sum_ranks, world_size
-from alasca_pl.core.parts import Part
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.training.parts import Parts
 
@@ -71,20 +70,19 @@ def _unmixed_logits(parts: Parts, outputs: list[NetworkOutput], batch: Batch) ->
     """Predictions for the images as they are, M times (B, K), detached."""
     if len(parts.teachers):
         return [teacher(batch.image).logits.detach() for teacher in parts.teachers]
-    someone_observes = any(
-        type(part).observe is not Part.observe
-        for number in range(len(parts.networks))
-        for _, part in parts.of_network(number)
-    )
-    if parts.mixer is None or not someone_observes:
+    if parts.mixer is None:
         return [output.logits.detach() for output in outputs]
-    # A second pass over unmixed images, in evaluation mode so that it leaves batch-norm statistics alone.
-    logits = []
-    with torch.no_grad():
-        for network in parts.networks:
-            network.eval()
-            logits.append(network(batch.image).logits)
-            network.train()
+    return [_without_trace(network, batch.image) for network in parts.networks]
+
+
+@torch.no_grad()
+def _without_trace(network: nn.Module, image: Tensor) -> Tensor:
+    """Logits of a second pass, in evaluation mode so that it leaves batch-norm statistics alone."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    logits = network(image).logits
+    for module, training in modes.items():
+        module.training = training
     return logits
 
 

@@ -20,7 +20,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
 
 
-class _StepCheckpoint(ModelCheckpoint):
+class _MovableCheckpoint(ModelCheckpoint):
+    """Remembers its best score also when the run's folder was moved: Lightning forgets it with the folder's path."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        moved = dict(state_dict, dirpath=self.dirpath)
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[name] = here(state_dict.get(name, ""))
+        moved["best_k_models"] = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict(moved)
+
+
+class _StepCheckpoint(_MovableCheckpoint):
     """Checkpoints within an epoch, but not at its last batch: validation and epoch hooks would be lost on resume."""
 
     def on_train_batch_end(
@@ -43,7 +57,7 @@ def checkpoint_callbacks(folder: Path, has_val: bool, every_n_steps: int | None 
     """
     common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False, "save_last": False}
     # One callback with save_last=True would let last.ckpt be the last improved epoch.
-    last = ModelCheckpoint(filename="last", monitor=None, every_n_epochs=1, save_on_train_epoch_end=True, **common)
+    last = _MovableCheckpoint(filename="last", monitor=None, every_n_epochs=1, save_on_train_epoch_end=True, **common)
     callbacks: list[ModelCheckpoint] = []
     if every_n_steps is not None:
         if every_n_steps < 1:
@@ -51,7 +65,7 @@ def checkpoint_callbacks(folder: Path, has_val: bool, every_n_steps: int | None 
         callbacks.append(_StepCheckpoint(filename="last", monitor=None, every_n_train_steps=every_n_steps, **common))
     if has_val:
         callbacks.append(
-            ModelCheckpoint(filename="best", monitor="val/acc", mode="max", save_on_train_epoch_end=True, **common)
+            _MovableCheckpoint(filename="best", monitor="val/acc", mode="max", save_on_train_epoch_end=True, **common)
         )
     # Last of all, so that it also holds the state of the others.
     return [*callbacks, last]
