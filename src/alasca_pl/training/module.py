@@ -103,11 +103,17 @@ class NoisyLabelModule(L.LightningModule):
         if not gradient_clip_val:
             return
         for network in self.parts.networks:
-            # A norm over both networks would let one network's gradient shrink the other's.
-            if gradient_clip_algorithm == "value":
-                nn.utils.clip_grad_value_(network.parameters(), gradient_clip_val)
-            else:
-                nn.utils.clip_grad_norm_(network.parameters(), gradient_clip_val)
+            # Each network, and its auxiliary heads apart: in a norm over all of them, one network's gradient would shrink
+            # the other's, and heads would change the steps of the main network even with strength 0.
+            heads = {id(parameter) for parameter in network.aux_heads.parameters()}  # type: ignore[union-attr]
+            groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+            for parameter in network.parameters():
+                groups[id(parameter) in heads].append(parameter)
+            for group in filter(None, groups):
+                if gradient_clip_algorithm == "value":
+                    nn.utils.clip_grad_value_(group, gradient_clip_val)
+                else:
+                    nn.utils.clip_grad_norm_(group, gradient_clip_val)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
