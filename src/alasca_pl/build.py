@@ -79,8 +79,9 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         return target(**arguments)
     except (ValueError, OSError) as error:
         raise error if isinstance(error, UserError) else UserError(str(error)) from error
-    except TypeError as error:
-        raise UserError(f"{name} refuses its arguments: {error}") from error
+    except (TypeError, AttributeError) as error:
+        plain = {key: value for key, value in node.items() if not isinstance(value, Mapping)}
+        raise UserError(f"{name} refuses its arguments {plain}: {error}") from error
 
 
 def _is_trusted(target: str) -> bool:
@@ -168,8 +169,8 @@ def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
 
 def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     count = config["num_networks"]
-    if count < 1:
-        raise UserError(f"num_networks must be at least 1, got {count}")
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"num_networks must be a whole number of at least 1, got {count!r}")
     offers = {"num_samples": facts.num_samples, "num_classes": facts.num_classes}
     if config["criterion"] is None:
         raise UserError("no criterion is chosen; choose a method, e.g. method=ce")
@@ -179,7 +180,7 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     ]
     selector = make(config["selector"], num_networks=count, **offers) if config["selector"] else None
     mixer = make(config["mixer"], seed=config["seed"], **offers) if config["mixer"] else None
-    transform = make(config["gradient_transform"]) if config["gradient_transform"] else None
+    transform = make(config["gradient_transform"], **offers) if config["gradient_transform"] else None
 
     networks = [_main_network(config, facts, number) for number in range(count)]
     asking = [("criterion", criteria[0]), *regularizers[0].items(), ("selector", selector), ("mixer", mixer)]
@@ -193,14 +194,14 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     for network in networks:
         check_shapes(network, facts.image_shape)
 
-    teachers = [make(config["teacher"], network=network) for network in networks] if config["teacher"] else []
+    teachers = [make(config["teacher"], network=network, **offers) for network in networks] if config["teacher"] else []
     parts = Parts(networks, criteria, regularizers, selector, mixer, teachers, transform)
     optim = OptimConfig(
         make(config["optim"]["optimizer"]),
         make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
-    module = NoisyLabelModule(parts, make(config["step"]), optim, facts, rule, average, config)
+    module = NoisyLabelModule(parts, make(config["step"], **offers), optim, facts, rule, average, config)
     try:
         # Made once on trial, so that a value which the optimiser refuses shows now and not when training starts.
         module.configure_optimizers()
@@ -219,6 +220,8 @@ def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
 def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
     with _random_stream(config["seed"], "network", number):
         network = Network(make(config["model"]["backbone"], in_channels=facts.image_shape[0]), facts.num_classes)
+        if config["model"]["backbone"].get("pretrained") and config["model"]["init"] != "library":
+            raise UserError("model.init would overwrite the pretrained weights; set model.init=library")
         _initialise(network, config["model"]["init"])
     return network
 
@@ -232,6 +235,8 @@ def _initialise(module: nn.Module, rule: str) -> None:
 
 def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network], asker: str) -> None:
     aux = config["aux"]
+    if aux["width"] is not None and not (isinstance(aux["width"], int) and aux["width"] >= 1):
+        raise UserError(f"aux.width must be a whole number of at least 1 or null, got {aux['width']!r}")
     for number, network in enumerate(networks):
         channels, reductions = network.backbone.channels, network.backbone.reductions
         stages = resolve_stages(aux["stages"], len(channels))
@@ -252,12 +257,12 @@ def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network],
         network.attach(heads)
 
 
-def resolve_stages(stages: str | Sequence[int], count: int) -> list[int]:
+def resolve_stages(stages: str | int | Sequence[int] | None, count: int) -> list[int]:
     """Turn the value of ``aux.stages`` into stage numbers.
 
     Args:
         stages: ``all`` (every stage but the last, which carries the main head), ``last`` (the last of these) or a list
-            of numbers from 1.
+            of numbers from 1, or one number.
         count: Number of stages of the network.
 
     Raises:
@@ -268,9 +273,10 @@ def resolve_stages(stages: str | Sequence[int], count: int) -> list[int]:
         return available
     if stages == "last":
         return available[-1:]
-    if isinstance(stages, str):
+    listed = [stages] if isinstance(stages, str | int) else list(stages or ())
+    if not all(isinstance(stage, int) for stage in listed):
         raise UserError(f"unknown aux.stages {stages!r}; choose all, last or a list of numbers, e.g. aux.stages=[1,2]")
-    chosen = sorted(set(stages))
+    chosen = sorted({int(stage) for stage in listed})
     for stage in chosen:
         if stage not in available:
             raise UserError(
@@ -337,7 +343,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 _MAY_CHANGE = (
     "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.benchmark",
     "data.root", "data.path", "data.download", "data.eval_batch_size",
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -52,7 +52,11 @@ def _one_message() -> Iterator[None]:
 def train() -> None:
     """``alasca-train``: train one run, or with ``-m`` one run per combination of values."""
     with _one_message():
-        sys.argv[1:] = _resume_arguments(sys.argv[1:])
+        sys.argv[1:] = _resume_arguments(_quote_paths(sys.argv[1:]))
+    if "TORCHELASTIC_RUN_ID" in os.environ and not any(_name(item) == "hydra.run.dir" for item in sys.argv):
+        # Each rank would put its own time into the folder's name.
+        sys.argv.append(f"hydra.run.dir=runs/{os.environ['TORCHELASTIC_RUN_ID']}")
+    _find_own_parts()
     _train()
 
 
@@ -73,12 +77,31 @@ def _train(cfg: DictConfig) -> None:
         overrides = list(hydra_config.overrides.task)
         choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
         folder = Path(hydra_config.runtime.output_dir)
-        run = runs.prepare(config, folder, {"overrides": overrides, "choices": choices})
+        run = runs.prepare(config, folder, {"overrides": overrides, "config_dirs": _config_dirs(), "choices": choices})
         record = runs.train(run)
     if run.trainer.is_global_zero and "metrics" in record:
         uses_alasca = choices.get("alasca") not in (None, "none")
-        compare = [*(item for item in overrides if not item.startswith(("alasca=", "ckpt_path="))), "alasca=none"]
-        Console(soft_wrap=True).print(render(record, shlex.join(["alasca-train", *compare]) if uses_alasca else None))
+        Console(soft_wrap=True).print(render(record, _comparison(overrides) if uses_alasca else None))
+
+
+def _comparison(overrides: Sequence[str]) -> str:
+    """Command of the same run without ALASCA."""
+    its_own = ("alasca", "aux", "ckpt_path")
+    kept = [item for item in overrides if _name(item).split(".")[0] not in its_own]
+    kept = [item for item in kept if not _name(item).startswith("regularizers.alasca")]
+    return shlex.join(["alasca-train", *_config_dirs(), *kept, "alasca=none"])
+
+
+def _config_dirs() -> list[str]:
+    sources = HydraConfig.get().runtime.config_sources
+    return [word for source in sources if source.provider == "command-line" for word in ("--config-dir", source.path)]
+
+
+def _find_own_parts() -> None:
+    """Let ``_target_`` name classes in files of the current folder, after all that is installed."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _quieten() -> None:
@@ -99,21 +122,46 @@ def _relaunch() -> None:
     """
     config = HydraConfig.get()
     environment = {name: value for name, value in os.environ.items() if name not in _DISTRIBUTED}
-    sources = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
-    command = [sys.executable, "-m", "alasca_pl.cli"]
-    for path in sources:
-        command += ["--config-dir", path]
+    # -P: a file of the current folder must not take the place of a module of the same name.
+    command = [sys.executable, "-P", "-m", "alasca_pl.cli", *_config_dirs()]
     if config.job.config_name and config.job.config_name != "train":
         command += ["--config-name", config.job.config_name]
+    not_passed_on = (
+        "hydra.mode",
+        "hydra.sweep",
+        "hydra/launcher",
+        "hydra.launcher",
+        "hydra/sweeper",
+        "hydra.sweeper",
+        "hydra.run",
+    )
+    command += [item for item in config.overrides.hydra if not _name(item).startswith(not_passed_on)]
     command += [*config.overrides.task, f"hydra.run.dir={_quoted(config.runtime.output_dir)}"]
     code = subprocess.run(command, env=environment, check=False).returncode
     if code:
-        raise RuntimeError(f"job {config.job.num} ended with status {code}; its own message stands above")
+        # Hydra prints an error of this kind without a traceback.
+        raise CompactHydraException(f"job {config.job.num} ended with status {code}; its own message stands above")
 
 
 def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = value.replace("'", "\\'")
     return f"'{escaped}'"
+
+
+_PATHS = ("ckpt_path", "output", "data.root", "data.path", "hydra.run.dir", "hydra.sweep.dir")
+
+
+def _quote_paths(arguments: Sequence[str]) -> list[str]:
+    """Quote values that are paths, so that Hydra takes blanks, commas, brackets and accents in them as they are."""
+    if any(item in ("-m", "--multirun") for item in arguments):
+        # There a comma separates values.
+        return list(arguments)
+    quoted = []
+    for item in arguments:
+        name, _, value = item.partition("=")
+        plain = not value or value == "null" or value[0] in "'\"" or "${" in value
+        quoted.append(item if name not in _PATHS or plain else f"{name}={_quoted(value)}")
+    return quoted
 
 
 def _resume_arguments(arguments: Sequence[str]) -> list[str]:
@@ -131,20 +179,22 @@ def _resume_arguments(arguments: Sequence[str]) -> list[str]:
     given = [item.split("=", 1)[1] for item in arguments if item.startswith("ckpt_path=")]
     if not given or given[-1] in ("", "null"):
         return list(arguments)
-    checkpoint = Path(given[-1].strip("'\"")).absolute()
+    checkpoint = Path(given[-1].strip("'\"").replace("\\'", "'")).resolve()
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
-    saved: list[str] = []
+    record: dict[str, Any] = {}
     if (folder / "record.json").is_file():
         try:
-            saved = list(json.loads((folder / "record.json").read_text()).get("overrides", []))
+            record = json.loads((folder / "record.json").read_text())
         except ValueError as error:
             raise UserError(f"{folder / 'record.json'} is damaged: {error}") from error
+    saved: list[str] = record.get("overrides", [])
+    config_dirs: list[str] = [] if "--config-dir" in arguments else record.get("config_dirs", [])
     new_names = {_name(item) for item in arguments}
     kept = [item for item in saved if _name(item) not in new_names and _name(item) != "ckpt_path"]
     own = [] if "hydra.run.dir" in new_names else [f"hydra.run.dir={_quoted(str(folder))}"]
-    return [*kept, *arguments, *own]
+    return [*config_dirs, *kept, *arguments, *own]
 
 
 def _name(override: str) -> str:
@@ -153,6 +203,8 @@ def _name(override: str) -> str:
 
 def evaluate() -> None:
     """``alasca-evaluate``: measure a checkpoint on a part of its data."""
+    sys.argv[1:] = _quote_paths(sys.argv[1:])
+    _find_own_parts()
     _evaluate()
 
 

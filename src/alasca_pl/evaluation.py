@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from rich.text import Text
 from torchmetrics.classification import MulticlassAccuracy
 
 from alasca_pl.analysis.load import open_checkpoint
@@ -43,8 +44,12 @@ def evaluate_checkpoint(
         raise UserError(f"{output} exists already; choose another output")
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device {device!r}; choose one of auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda is asked for, but torch finds none; choose device=cpu")
     run = open_checkpoint(checkpoint, trust)
-    config = {**run.config, "data": {**run.config["data"], **(source or {})}}
+    # Measuring must not fetch what was there when the run was made.
+    fetch = {"download": False} if "download" in run.config["data"] else {}
+    config = {**run.config, "data": {**run.config["data"], **fetch, **(source or {})}}
     data = build_data(config)
     if data.facts.noise_digest != run.facts.noise_digest or data.facts.num_classes != run.facts.num_classes:
         raise UserError(
@@ -81,11 +86,12 @@ def evaluate_checkpoint(
 def render_evaluation(result: dict[str, Any]) -> Table:
     """Draw what ``evaluate_checkpoint`` returned."""
     labels = "clean" if result["part"] == "test" else "given"
-    table = Table(
-        title=f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['part']}, "
-        f"{result['samples']} samples, {labels} labels",
-        title_justify="left",
+    # Text, because a path may hold what Rich takes for markup.
+    title = Text(
+        f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['part']}, "
+        f"{result['samples']} samples, {labels} labels"
     )
+    table = Table(title=title, title_justify="left")
     table.add_column("prediction")
     table.add_column("accuracy", justify="right")
     for rule, value in result["accuracy"].items():

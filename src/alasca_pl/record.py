@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, threads and accelerators."""
+    """Processor, threads and, once they are in use, accelerators."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -50,7 +50,9 @@ def hardware() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    # Asking would start CUDA in this process, after which it cannot be forked.
+    count = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    gpus = [torch.cuda.get_device_name(number) for number in range(count)]
     return {"cpu": model, "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpus": gpus}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -20,9 +21,13 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.rows import read_rows
 from alasca_pl.data.datamodule import ArrayDataModule
+from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 
 log = logging.getLogger(__name__)
+
+# What a run writes besides its record.
+_FILES = ("config.yaml", "noise.npz", "metrics.csv", "curves.png", "checkpoints")
 
 
 @dataclass
@@ -60,18 +65,27 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         UserError: If something is wrong; the message says what and how to go on.
     """
     checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
-    if config["epochs"] < 1 or not isinstance(config["epochs"], int):
-        raise UserError(f"epochs must be a whole number of at least 1, got {config['epochs']}")
+    for name, least in (("epochs", 1), ("seed", 0)):
+        value = config[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    for name in ("root", "path"):
+        if config["data"].get(name):
+            # The run must find its data again from any folder.
+            config["data"][name] = str(Path(config["data"][name]).expanduser().absolute())
     previous = _check_folder(folder, checkpoint)
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
         _check_config(stored[CHECKPOINT_KEY]["config"], config)
+        _check_epochs(stored, previous, config["epochs"])
     L.seed_everything(config["seed"] % 2**32, verbose=False)
     data = build_data(config)
     if stored is not None:
         _check_data(data, stored)
     module = build_module(config, data.facts)
     trainer = build_trainer(config, data, folder)
+    if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
+        log.info("training on the CPU although there is a GPU; trainer=gpu uses it")
     try:
         data.check_processes(trainer.num_devices * trainer.num_nodes)
     except ValueError as error:
@@ -82,13 +96,14 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         "started": previous.get("started", records.now()),
         **about,
         "seed": config["seed"],
+        "split_seed": config["data"].get("split_seed"),
         "data": {
             "name": data.name,
             **data.sizes,
             "num_classes": data.facts.num_classes,
             "image_shape": data.facts.image_shape,
         },
-        "noise": records.noise_facts(data.noisy_labels),
+        "noise": records.noise_facts(data.noisy_labels) | {"config": config["noise"]},
         "val_noise": records.noise_facts(data.val_labels) if data.val_labels else None,
         "predict": config["predict"],
         "versions": records.versions(),
@@ -128,7 +143,9 @@ def train(run: Run) -> dict[str, Any]:
         if run.trainer.interrupted and status == "finished":
             status = "interrupted"
         session["seconds"] = round(time.monotonic() - start, 2)
-        run.record["duration_seconds"] = round(sum(part.get("seconds", 0.0) for part in run.record["sessions"]), 2)
+        # With launchers that fork, the callback of this process has not trained; then its own clock must do.
+        seconds = [callback.seconds for callback in run.trainer.callbacks if isinstance(callback, History)]  # type: ignore[attr-defined]
+        run.record["duration_seconds"] = round(max(session["seconds"], *seconds), 2)
         if run.trainer.is_global_zero:
             _end(run, status, problem)
     return run.record
@@ -143,16 +160,21 @@ def _begin(run: Run) -> None:
 
 
 def _end(run: Run, status: str, problem: str | None) -> None:
-    run.record |= {"status": status, "ended": records.now()}
+    run.record |= {"status": status, "ended": records.now(), "hardware": records.hardware()}
     if problem is not None:
         run.record["problem"] = problem
     metrics = run.folder / "metrics.csv"
-    if metrics.is_file():
-        # From the file, because with some launchers the callbacks of this process have seen nothing.
-        rows = read_rows(metrics)
+    # From the file, because with some launchers the callbacks of this process have seen nothing.
+    rows = read_rows(metrics) if metrics.is_file() else []
+    if rows:
         run.record["metrics"] = summarise(rows, run.config["report"]["last_epochs"])
-        plot_curves(rows, _title(run), run.folder / "curves.png")
     write_json(run.folder / "record.json", run.record)
+    if rows:
+        try:
+            plot_curves(rows, _title(run), run.folder / "curves.png")
+        except Exception as error:
+            # A picture is not worth a run, nor may it hide why the run ended.
+            log.warning("curves.png could not be drawn: %s", error)
 
 
 def _title(run: Run) -> str:
@@ -171,14 +193,26 @@ def _rank() -> int:
 def _check_folder(folder: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Return the record of the run that is resumed, or an empty one."""
     path = folder / "record.json"
-    if _rank() != 0 or not path.is_file():
+    if _rank() != 0:
+        return {}
+    if not path.is_file():
+        there = [name for name in _FILES if (folder / name).exists()]
+        if there:
+            raise UserError(
+                f"{folder} holds {', '.join(there)}, which a run would overwrite; choose another folder with hydra.run.dir=..."
+            )
         return {}
     try:
         record = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); choose another folder with hydra.run.dir=...") from error
     last = folder / "checkpoints" / "last.ckpt"
-    if checkpoint is not None and checkpoint.absolute().parent == last.absolute().parent:
+    if checkpoint is not None and checkpoint.resolve().parent == last.resolve().parent:
+        if checkpoint.name != last.name:
+            raise UserError(
+                f"going on from {checkpoint.name} in its own folder would overwrite what came after it; "
+                f"go on with ckpt_path={last}, or give the branch a folder of its own with hydra.run.dir=..."
+            )
         return record
     if record.get("status") == "finished":
         raise UserError(f"{folder} already holds a finished run; choose another folder with hydra.run.dir=...")
@@ -195,6 +229,14 @@ def _check_config(old: Config, new: Config) -> None:
         raise UserError(
             f"this is not the run that the checkpoint is from, these values differ: {listing}; "
             "leave them as they were, or start a new run without ckpt_path"
+        )
+
+
+def _check_epochs(stored: dict[str, Any], previous: dict[str, Any], epochs: int) -> None:
+    done = len(stored["callbacks"][History.__qualname__]["rows"])
+    if done > epochs or (done == epochs and previous.get("status") == "finished"):
+        raise UserError(
+            f"the checkpoint has {done} finished epochs, epochs={epochs} asks for no more; give a larger number"
         )
 
 

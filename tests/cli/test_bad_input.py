@@ -161,7 +161,15 @@ def test_a_batch_that_cannot_be_split_is_refused_before_any_process_starts(tmp_p
 )
 def test_an_array_file_that_cannot_be_used_is_named(tmp_path, change, words):
     path = write_npz(tmp_path / "own.npz", **change)
-    outcome = command(tmp_path, "data=npz", f"data.path={path}", "data.batch_size=8", "trainer=smoke", "noise.rate=0.2")
+    outcome = command(
+        tmp_path,
+        "data=npz",
+        f"data.path={path}",
+        "data.batch_size=8",
+        "trainer=smoke",
+        "noise=symmetric",
+        "noise.rate=0.2",
+    )
     assert_refused(outcome, *words)
     assert "own.npz" in outcome.err or "npz holds label" in outcome.err or "npz has 1 class" in outcome.err
 

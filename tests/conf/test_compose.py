@@ -28,7 +28,7 @@ GROUPS = {
 EVERY_YAML = [(group, name) for group in sorted(GROUPS) for name in GROUPS[group]]
 METHODS, ALASCAS = GROUPS["method"], GROUPS["alasca"]
 STAGES = {"none": [], "last": [2], "all": [1, 2]}
-FACTS = DataFacts("toy", 10, 32, (3, 16, 16), "0" * 64, tuple("0123456789"))
+FACTS = DataFacts("toy", 10, 32, (3, 16, 16), "0" * 64, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from alasca_pl.core.checkpoint import facts_of, pack, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.types import DataFacts
 
-FACTS = DataFacts("digits", 3, 50, (1, 8, 8), "ab12", ("zero", "one", "two"))
+FACTS = DataFacts("digits", 3, 50, (1, 8, 8), "ab12", ("zero", "one", "two"), (0.5,), (0.25,))
 
 
 def _saved(content: Any, zipped: bool = True) -> bytes:

@@ -438,7 +438,7 @@ class Record(GradientTransform):
 
 
 def make_module(parts: Parts, lr: float = 0.1) -> NoisyLabelModule:
-    facts = DataFacts("toy", K, N, (1, 8, 8), "", tuple("abcd"))
+    facts = DataFacts("toy", K, N, (1, 8, 8), "", tuple("abcd"), (0.5,), (0.25,))
     return NoisyLabelModule(parts, SupervisedStep(), OptimConfig(lambda p: torch.optim.SGD(p, lr)), facts)
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from alasca_pl.build import Config, build_module, refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.rows import Row, read_rows
@@ -33,6 +36,18 @@ class LoadedRun:
     record: dict[str, Any]
     history: list[Row]
     epoch: int
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn pixels into what the module takes.
+
+        Args:
+            images: uint8 (B, C, H, W).
+
+        Returns:
+            float32 (B, C, H, W).
+        """
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.facts.mean, self.facts.std))
+        return (images.float() / 255 - mean) / std
 
 
 def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedRun:

@@ -24,18 +24,23 @@ def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str,
         epoch where accuracy on the validation part was best (the first such epoch); left out without validation.
         ``best_test``: the largest test accuracies, each selected on the test set, which flatters them.
     """
-    tests = [name for name in rows[-1] if name.startswith("test/")]
+    tests = list(dict.fromkeys(name for row in rows for name in row if name.startswith("test/")))
     tail = rows[-last_epochs:]
     result: dict[str, dict[str, float]] = {
         "last": dict(rows[-1]),
-        "mean_of_last": {"epochs": len(tail)} | {name: sum(row[name] for row in tail) / len(tail) for name in tests},
+        "mean_of_last": {"epochs": len(tail)}
+        | {name: _mean([row[name] for row in tail if name in row]) for name in tests},
         "best_test": {name: max(row[name] for row in rows if name in row) for name in tests},
     }
     with_val = [row for row in rows if "val/acc" in row]
     if with_val:
         best = max(with_val, key=lambda row: row["val/acc"])
-        result["best_val"] = {name: best[name] for name in ("epoch", "val/acc", *tests)}
+        result["best_val"] = {name: best[name] for name in ("epoch", "val/acc", *tests) if name in best}
     return result
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
 
 
 def render(record: dict[str, Any], compare_with: str | None) -> Group:

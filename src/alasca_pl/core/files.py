@@ -24,6 +24,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    if os.name != "posix":
+        return
     # The rename itself must reach the disk, too.
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -56,5 +56,5 @@ def open_npz(path: Path) -> Iterator[ArrayFile]:
                 raise ValueError("is one array, not an archive of named arrays")
             with file:
                 yield ArrayFile(file)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise ValueError(f"cannot use {path}: {error}") from error

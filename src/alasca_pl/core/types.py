@@ -105,3 +105,7 @@ class DataFacts(NamedTuple):
     noise_digest: str
     """SHA-256 of the observed labels of the training split."""
     class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, of pixels scaled to [0, 1]."""
+    std: tuple[float, ...]
+    """Likewise."""

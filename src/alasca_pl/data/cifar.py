@@ -34,21 +34,33 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
     way_out = (
         f"put {name}.npz or torchvision's files there, set data.root to where they are, or allow data.download=true"
     )
-    if not root.is_dir() and not download:
-        raise FileNotFoundError(f"{name} is not in {root.absolute()}, which does not exist: {way_out}")
-    if download:
-        root.mkdir(parents=True, exist_ok=True)
-    parts = {}
     try:
-        for part in ("train", "test"):
-            # Several processes of one run may arrive here at once; one of them downloads.
-            if download:
-                with FileLock(root / f".{name}.lock"):
-                    dataset = _DATASETS[name](str(root), train=part == "train", download=True)
-            else:
-                dataset = _DATASETS[name](str(root), train=part == "train", download=False)
-            parts[part] = ImageArrays(np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64))
-    except (RuntimeError, OSError) as error:
-        tried = "could not be downloaded" if download else "is not whole"
-        raise FileNotFoundError(f"{name} in {root.absolute()} {tried} ({error}): {way_out}") from error
-    return RawData(parts["train"], parts["test"], class_names=tuple(dataset.classes))
+        parts, names = _read_torchvision(name, root)
+    except (RuntimeError, OSError) as missing:
+        if not download:
+            raise FileNotFoundError(f"{name} is not (whole) in {root.absolute()} ({missing}): {way_out}") from missing
+        try:
+            parts, names = _download(name, root)
+        except (RuntimeError, OSError) as error:
+            raise FileNotFoundError(
+                f"{name} could not be downloaded to {root.absolute()} ({error}): {way_out}"
+            ) from error
+    return RawData(parts["train"], parts["test"], class_names=names)
+
+
+def _read_torchvision(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:
+    parts = {}
+    names: tuple[str, ...] = ()
+    for part in ("train", "test"):
+        dataset = _DATASETS[name](str(root), train=part == "train", download=False)
+        parts[part] = ImageArrays(np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64))
+        names = tuple(dataset.classes)
+    return parts, names
+
+
+def _download(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:
+    root.mkdir(parents=True, exist_ok=True)
+    # Several processes of one run may arrive here at once; one of them downloads.
+    with FileLock(root / f".{name}.lock"):
+        _DATASETS[name](str(root), train=True, download=True)
+    return _read_torchvision(name, root)

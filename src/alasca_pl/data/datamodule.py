@@ -1,7 +1,6 @@
 """From a reader to batches: split, noise, normalisation, loaders."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import lightning as L
 import numpy as np
@@ -117,6 +116,8 @@ class ArrayDataModule(L.LightningDataModule):
             image_shape=(train.images.shape[3], train.images.shape[1], train.images.shape[2]),
             noise_digest=self.noisy_labels.digest,
             class_names=raw.class_names or tuple(str(k) for k in range(num_classes)),
+            mean=tuple(self._mean.tolist()),
+            std=tuple(self._std.tolist()),
         )
 
     @property
@@ -185,18 +186,17 @@ class ArrayDataModule(L.LightningDataModule):
         """Validation and test part by name; both are measured after every epoch."""
         return {part: self.eval_batches(part) for part in ("val", "test") if part in self._images}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"noise_digest": self.facts.noise_digest}
-
 
 def _count_classes(raw: RawData, declared: int | None, name: str) -> int:
-    largest = max(int(part.labels.max()) for part in (raw.train, raw.val, raw.test) if part is not None)
+    parts = {"training": raw.train, "validation": raw.val, "test": raw.test}
+    largest, where = max((int(part.labels.max()), name) for name, part in parts.items() if part is not None)
     num_classes = int(raw.train.labels.max()) + 1 if declared is None else declared
     if num_classes < 2:
         raise ValueError(f"{name} has {num_classes} class(es); a classifier needs at least 2")
     if largest >= num_classes:
         raise ValueError(
-            f"{name} holds label {largest}, but with {num_classes} classes labels must lie in 0 to {num_classes - 1}; "
+            f"the {where} part of {name} holds label {largest}, but with {num_classes} classes labels must "
+            f"lie in 0 to {num_classes - 1}; "
             "correct the data or data.num_classes"
         )
     return num_classes

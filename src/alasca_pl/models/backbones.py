@@ -50,7 +50,11 @@ class StagedBackbone(Backbone):
 
 
 def torchvision_resnet(
-    name: str, in_channels: int = 3, stem: Literal["cifar", "imagenet"] = "cifar", pretrained: bool = False
+    name: str,
+    in_channels: int = 3,
+    stem: Literal["cifar", "imagenet"] = "cifar",
+    pretrained: bool = False,
+    norm: str = "batch",
 ) -> StagedBackbone:
     """A ResNet of torchvision, with four stages.
 
@@ -60,31 +64,35 @@ def torchvision_resnet(
         stem: ``cifar``: 3x3 convolution with stride 1 and no pooling, for images of about 32 pixels; ``imagenet``: 7x7
             with stride 2, then pooling.
         pretrained: Load torchvision's ImageNet weights, downloading them if need be.
+        norm: Normalisation, ``batch`` or ``group``.
 
     Raises:
         ValueError: If torchvision has no such ResNet, the stem is unknown, or pretrained weights do not fit the stem.
     """
     if stem not in ("cifar", "imagenet"):
         raise ValueError(f"unknown stem {stem!r}; choose one of cifar, imagenet")
-    if pretrained and (stem == "cifar" or in_channels != 3):
+    if pretrained and (stem == "cifar" or in_channels != 3 or norm != "batch"):
         raise ValueError(
-            f"pretrained weights are for stem imagenet and 3 channels, got stem {stem} and {in_channels} channels; "
-            "set model.pretrained=false"
+            f"pretrained weights are for stem imagenet, 3 channels and norm batch, got stem {stem}, {in_channels} channels "
+            f"and norm {norm}; set model.backbone.pretrained=false"
         )
+    make_norm = norm_layer(norm)
     try:
         weights = get_model_weights(name).DEFAULT if pretrained else None
-        net = get_model(name, weights=weights)
+        net = get_model(name, weights=weights, norm_layer=make_norm)
+    except TypeError as error:
+        raise ValueError(f"torchvision's {name!r} is no ResNet; use model=timm for other families") from error
     except ValueError as error:
-        raise ValueError(f"torchvision has no model {name!r}; choose e.g. resnet18, resnet34, resnet50") from error
+        raise ValueError(f"torchvision has no ResNet {name!r}; choose e.g. resnet18, resnet34, resnet50") from error
     if not isinstance(net, ResNet):
         raise ValueError(f"torchvision's {name!r} is no ResNet; use model=timm for other families")
     first: list[nn.Module]
     if stem == "cifar":
-        first = [nn.Conv2d(in_channels, net.bn1.num_features, 3, padding=1, bias=False), net.bn1, net.relu]
+        first = [nn.Conv2d(in_channels, 64, 3, padding=1, bias=False), net.bn1, net.relu]
         nn.init.kaiming_normal_(first[0].weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
     else:
         if in_channels != 3:
-            net.conv1 = nn.Conv2d(in_channels, net.bn1.num_features, 7, stride=2, padding=3, bias=False)
+            net.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
         first = [net.conv1, net.bn1, net.relu, net.maxpool]
     expansion = net.fc.in_features // 512

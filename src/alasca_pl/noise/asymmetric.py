@@ -31,7 +31,7 @@ class AsymmetricNoise(NoiseModel):
             lists of classes. Either ``class_map`` or ``groups`` must be given.
         double_flip: Process the classes of ``class_map`` one after the other on labels already changed, so that a
             sample moved from cat to dog may move back, as in the code behind the published CIFAR-10 numbers. False
-            flips by clean label.
+            flips by clean label. With ``groups`` there is nothing to process in order, so it makes no difference.
         seed: Seed of the draw.
 
     Raises:
@@ -57,6 +57,10 @@ class AsymmetricNoise(NoiseModel):
             raise ValueError(
                 f"asymmetric noise needs one of class_map and groups, got {got}; for instance "
                 "'noise.class_map={0:1,1:0}' says that classes 0 and 1 are taken for each other"
+            )
+        if class_map is not None and not isinstance(class_map, Mapping):
+            raise ValueError(
+                f"class_map must map classes to classes, got {class_map!r}; e.g. 'noise.class_map={{0:1,1:0}}'"
             )
         if isinstance(groups, str) and groups not in ("consecutive", "superclass"):
             raise ValueError(f"unknown groups {groups!r}; choose consecutive, superclass or a list of lists of classes")

@@ -85,7 +85,7 @@ class NoisyLabelModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         result = self.step(self.parts, batch, self.progress())
-        self.log("train/loss", result.loss.detach(), on_step=True, on_epoch=False)
+        self.log("train/loss_step", result.loss.detach(), on_step=True, on_epoch=False)
         logits = torch.stack(result.logits).mean(dim=0)
         return {"loss": result.loss, "terms": result.terms, "logits": logits, "weight": result.weight}
 

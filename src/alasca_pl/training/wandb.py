@@ -1,5 +1,6 @@
 """Weights & Biases, imported only when asked for."""
 
+import hashlib
 from typing import Any
 
 from alasca_pl.core.errors import UserError
@@ -20,6 +21,8 @@ def make_wandb_logger(save_dir: str, config: dict[str, Any], offline: bool = Fal
     from lightning.pytorch.loggers import WandbLogger
 
     try:
-        return WandbLogger(save_dir=save_dir, offline=offline, config=config, **options)
+        # An identity of the folder's own, so that a resumed run goes on in the same place.
+        identity = hashlib.sha256(save_dir.encode()).hexdigest()[:16]
+        return WandbLogger(save_dir=save_dir, offline=offline, config=config, id=identity, resume="allow", **options)
     except ModuleNotFoundError as error:
         raise UserError("logger=wandb needs wandb; install it with pip install 'alasca-pl[wandb]'") from error

@@ -26,7 +26,9 @@ class EpochMeans:
         if not values:
             return
         # One collective per step: all names travel as one vector.
-        flat = torch.stack([torch.stack([total.double(), count.double()]) for total, count in values.values()])
+        device = next(iter(values.values()))[0].device
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no double precision
+        flat = torch.stack([torch.stack([total.to(dtype), count.to(dtype)]) for total, count in values.values()])
         for name, pair in zip(values, sum_ranks(flat)):
             self._sums[name] = self._sums[name].to(pair.device) + pair if name in self._sums else pair
 

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from alasca_pl.core.distributed import rank, world_size
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.seeds import derive_seed
 
 
@@ -27,7 +28,7 @@ class ParallelGuard(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         want, have = trainer.num_devices * trainer.num_nodes, world_size()
         if want != have:
-            raise RuntimeError(
+            raise UserError(
                 f"trainer.devices asks for {want} processes, but {have} run; "
                 "are variables of a cluster's scheduler set that do not fit (SLURM_NTASKS)?"
             )
@@ -38,7 +39,7 @@ class ParallelGuard(L.Callback):
         dist.all_gather_object(everyone, mine)
         different = [name for name in mine if len({other[name] for other in everyone}) > 1]
         if different:
-            raise RuntimeError(
+            raise UserError(
                 f"the processes do not agree on {', '.join(different)}; under torchrun give hydra.run.dir explicitly, "
                 "e.g. 'hydra.run.dir=runs/${oc.env:TORCHELASTIC_RUN_ID}'"
             )
@@ -61,10 +62,11 @@ class RankRng(L.Callback):
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._saved: list[dict[str, Any]] | None = None
+        self._device = torch.device("cpu")
 
     def state_dict(self) -> dict[str, Any]:
         # Called on every rank while a checkpoint is made, so that a collective is allowed.
-        mine = _get_rng()
+        mine = _get_rng(self._device)
         if world_size() == 1:
             return {"ranks": [mine]}
         everyone: list[dict[str, Any]] = [{} for _ in range(world_size())]
@@ -75,20 +77,21 @@ class RankRng(L.Callback):
         self._saved = state_dict["ranks"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._device = pl_module.device
         # Later hooks are too late: the training iterator draws from these streams before them.
         if self._saved is not None and len(self._saved) == world_size():
-            _set_rng(self._saved[rank()])
+            _set_rng(self._saved[rank()], self._device)
         else:
             L.seed_everything(derive_seed(self._seed, "rank", rank()) % 2**32, verbose=False)
         self._saved = None
 
 
-def _get_rng() -> dict[str, Any]:
+def _get_rng(device: torch.device) -> dict[str, Any]:
     # Plain containers and tensors only: checkpoints must load without executing anything.
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "numpy": [
             str(name),
             torch.from_numpy(np.asarray(keys).astype(np.int64)),
@@ -100,10 +103,10 @@ def _get_rng() -> dict[str, Any]:
     }
 
 
-def _set_rng(state: dict[str, Any]) -> None:
+def _set_rng(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     random.setstate(state["python"])

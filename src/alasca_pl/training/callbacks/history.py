@@ -1,5 +1,6 @@
 """One row of metrics per epoch, in a file and in the checkpoint."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,28 @@ class History(L.Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
+        self._seconds_before = 0.0
+        self._start: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training so far, without the work that interruptions threw away."""
+        return self._seconds_before + (0.0 if self._start is None else time.monotonic() - self._start)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+        self._seconds_before = state_dict["seconds"]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # Lightning shows the value of the latest step under a name of its own.
+        metrics.pop("train/loss_step", None)
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))})
         if trainer.is_global_zero:
             write_rows(self.path, self.rows)

@@ -49,9 +49,11 @@ class RunProgress(L.Callback):
     ) -> None:
         if self._progress is not None:
             task = self._progress.task_ids[0]
-            self._progress.update(
-                task, completed=trainer.global_step, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-            )
+            done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
+            self._progress.update(task, completed=done, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
+            if not self._progress.tasks[0].fields["metrics"]:
+                # Until the first epoch is measured there is at least the loss.
+                self._progress.update(task, metrics=f"loss {float(outputs['loss']):.3f}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -64,6 +66,10 @@ class RunProgress(L.Callback):
         passed = time.monotonic() - self._start
         left = passed / (done - self._first_epoch) * (total - done)
         log.info("epoch %d/%d  %s  %s left", done, total, text, _duration(left))
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        # Lightning calls no teardown then, and the terminal must be given back.
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self._progress is not None:
