@@ -1,16 +1,23 @@
 """Composing and running small runs inside tests."""
 
+import contextlib
+import io
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import lightning as L
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from alasca_pl import cli
 from alasca_pl import run as runs
 from alasca_pl.cli import CONF_DIR
 
@@ -82,3 +89,33 @@ def assert_same_bits(one: Any, other: Any) -> None:
     for name, value in left.items():
         same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
         assert same, f"{name} differs"
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
+    """Run a command in this process, as if it were typed in a folder."""
+    out, err = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [f"alasca-{entry}", *arguments])
+        patch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                getattr(cli, entry)()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            # Hydra puts handlers of its own in place, which write to the streams above.
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+    return Outcome(code, out.getvalue(), err.getvalue())

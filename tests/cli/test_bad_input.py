@@ -1,21 +1,16 @@
 """What goes wrong ends with status 1 and one message that names the value and the way out."""
 
-import contextlib
 import hashlib
-import io
-import logging
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import pytest
 
 from alasca_pl import cli
+from running import Outcome, command
 
 # A run of a second on 200 of the digits.
 TINY = (
@@ -25,36 +20,6 @@ TINY = (
     "model.backbone.width=4",
     "callbacks=quiet",
 )
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
-    """Run a command in this process, as if it were typed in a folder."""
-    out, err = io.StringIO(), io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    code = 0
-    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [f"alasca-{entry}", *arguments])
-        patch.delenv("HYDRA_FULL_ERROR", raising=False)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                getattr(cli, entry)()
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            # Hydra puts handlers of its own in place, which write to the streams above.
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:

@@ -1,16 +1,10 @@
 """A run from the command to its folder, and back from the folder to predictions."""
 
-import contextlib
 import csv
-import io
 import json
-import logging
-import os
 import shutil
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,43 +12,14 @@ import torch
 import yaml
 
 import alasca_pl
-from alasca_pl import cli
 from alasca_pl.analysis.load import open_checkpoint
 from alasca_pl.build import build_data
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY
 from alasca_pl.core.errors import UserError
 from alasca_pl.noise.labels import NoisyLabels
+from running import Outcome, command
 
 HEADS = ("main", "ensemble_all", "main_last")
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
-    """Run a command in this process, as if it were typed in a folder."""
-    out, err = io.StringIO(), io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    code = 0
-    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [f"alasca-{entry}", *arguments])
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                getattr(cli, entry)()
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            # Hydra puts handlers of its own in place, which write to the streams above.
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

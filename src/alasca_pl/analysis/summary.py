@@ -9,7 +9,7 @@ from rich.text import Text
 
 from alasca_pl.core.rows import Row
 
-HEADS = {"main": "main head", "ensemble_all": "ensemble of all heads", "main_last": "main + last auxiliary head"}
+HEADS = {"main": "main head", "ensemble_all": "ensemble of all heads", "main_last": "main + last auxiliary"}
 
 
 def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str, float]]:

@@ -1,0 +1,114 @@
+"""Nothing that exists is lost: folders and resumes that would overwrite something are refused."""
+
+import json
+
+import pytest
+
+from alasca_pl import run as runs
+from alasca_pl.cli import _comparison, _quote_paths
+from alasca_pl.core.errors import UserError
+from running import config_for, train
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _refused(folder, message, *overrides):
+    before = _files(folder)
+    with pytest.raises(UserError, match=message):
+        runs.prepare(config_for(*overrides), folder, {})
+    assert _files(folder) == before
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guards") / "run"
+    train(folder, "epochs=2")
+    return folder
+
+
+def test_a_finished_run_is_not_trained_over(finished):
+    _refused(finished, "already holds a finished run", "epochs=2")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message"), [(2, "2 finished epochs.*epochs=2"), (1, "2 finished epochs.*epochs=1")]
+)
+def test_a_finished_run_goes_on_only_for_more_epochs(finished, epochs, message):
+    _refused(finished, message, f"epochs={epochs}", f"ckpt_path={finished}/checkpoints/last.ckpt")
+
+
+def test_going_on_from_the_best_checkpoint_would_lose_what_came_after(finished):
+    _refused(finished, "best.ckpt.*last.ckpt", "epochs=3", f"ckpt_path={finished}/checkpoints/best.ckpt")
+
+
+def test_a_branch_from_the_best_checkpoint_gets_its_own_folder(finished, tmp_path):
+    before = _files(finished)
+    record = train(tmp_path / "branch", "epochs=3", f"ckpt_path={finished}/checkpoints/best.ckpt")
+    assert record["status"] == "finished" and record["metrics"]["last"]["epoch"] == 2
+    assert _files(finished) == before
+
+
+def test_a_folder_with_files_of_the_same_names_is_refused(tmp_path):
+    (tmp_path / "metrics.csv").write_text("mine")
+    _refused(tmp_path, "holds metrics.csv, which a run would overwrite")
+
+
+def test_a_folder_reached_by_another_path_is_the_same(finished, tmp_path, monkeypatch):
+    """The way out that an error names must work, also with .. in it."""
+    folder = tmp_path / "run"
+    train(folder, "epochs=1")
+    monkeypatch.chdir(folder)
+    record = train(folder, "epochs=2", "ckpt_path=../run/checkpoints/last.ckpt")
+    assert record["metrics"]["last"]["epoch"] == 1
+
+
+def test_failed_runs_say_why_and_keep_their_metrics(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"not finite in epoch \d+, step \d+; samples"):
+        train(tmp_path / "run", "optim.lr=1e30", "epochs=4", "alasca=none")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["status"] == "failed" and "FloatingPointError" in record["problem"]
+
+
+@pytest.mark.parametrize("value", ["abc", "null", "-1", "true"])
+@pytest.mark.parametrize("name", ["epochs", "seed"])
+def test_whole_numbers_are_asked_for(tmp_path, name, value):
+    config = config_for()
+    config[name] = {"abc": "abc", "null": None, "-1": -1, "true": True}[value]
+    with pytest.raises(UserError, match=f"{name} must be a whole number"):
+        runs.prepare(config, tmp_path / "run", {})
+
+
+def test_paths_are_quoted_for_hydra_unless_they_are_already():
+    plain = [
+        "ckpt_path=/a b/(c)=d,é/last.ckpt",
+        "data.root='/x y'",
+        "data.path=null",
+        "method=ce",
+        "hydra.run.dir=${x}",
+    ]
+    quoted = [
+        "ckpt_path='/a b/(c)=d,é/last.ckpt'",
+        "data.root='/x y'",
+        "data.path=null",
+        "method=ce",
+        "hydra.run.dir=${x}",
+    ]
+    assert _quote_paths(plain) == quoted
+    assert _quote_paths(["-m", "data.path=a,b"]) == ["-m", "data.path=a,b"]
+
+
+def test_the_command_to_compare_with_leaves_out_what_is_about_alasca(monkeypatch):
+    monkeypatch.setattr("alasca_pl.cli._config_dirs", list)
+    overrides = ["data=cifar10", "regularizers.alasca.strength=2", "aux.kind=mlp", "alasca=short", "seed=1"]
+    assert _comparison(overrides) == "alasca-train data=cifar10 seed=1 alasca=none"
+
+
+def test_a_method_may_set_what_the_data_set_recommends(tmp_path):
+    """Recommendations of a data set give way to an optimiser's or method's own values."""
+    assert config_for("model=small", "data=cifar10")["optim"]["lr"] == 0.02
+    assert config_for("model=small", "data=cifar10", "recipe.lr=0.3")["optim"]["optimizer"]["lr"] == 0.3
+    config = config_for("model=small", "data=cifar100", "optim=sgd_cosine", "optim.lr=0.1")
+    assert config["optim"]["optimizer"]["lr"] == 0.1 and "milestones" not in config["optim"]
+    assert config_for("data=npz", "data.path=x.npz")["noise"]["_target_"].endswith("NoiseModel")
