@@ -69,10 +69,10 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         value = config[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    for name in ("root", "path"):
-        if config["data"].get(name):
-            # The run must find its data again from any folder.
-            config["data"][name] = str(Path(config["data"][name]).expanduser().absolute())
+    # The run must find its data again from any folder.
+    where = {name: config["data"][name] for name in ("root", "path") if config["data"].get(name)}
+    where = {name: str(Path(value).expanduser().absolute()) for name, value in where.items()}
+    config = {**config, "data": {**config["data"], **where}}
     previous = _check_folder(folder, checkpoint)
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
