@@ -104,6 +104,7 @@ def test_a_dead_rank_ends_the_run(tmp_path, victim):
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
         os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
     process.wait(60)
+    process.stdout.close()
     assert process.returncode != 0
     deadline = time.monotonic() + 30
     while _alive(process.pid) and time.monotonic() < deadline:
