@@ -15,9 +15,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from alasca_pl import record as records
 from alasca_pl.analysis.plots import plot_curves
 from alasca_pl.analysis.summary import summarise
-from alasca_pl.build import Config, build_data, build_module, build_trainer, differing_keys
+from alasca_pl.build import Config, build_data, build_module, build_trainer
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.rows import read_rows
 from alasca_pl.data.datamodule import ArrayDataModule

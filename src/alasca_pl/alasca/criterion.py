@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from alasca_pl.alasca.confidence import LabelConfidence
-from alasca_pl.alasca.smoothing import SmoothingTarget, check_target, smoothed_loss
+from alasca_pl.alasca.smoothing import SmoothingTarget, check_smoothing, check_target, smoothed_loss
 from alasca_pl.core.parts import Criterion
 from alasca_pl.core.types import Progress, Targets
 
@@ -22,8 +22,7 @@ class UniformLabelSmoothing(Criterion):
     def __init__(self, smoothing: float = 0.1, target: SmoothingTarget = "uniform") -> None:
         super().__init__()
         check_target(target)
-        if not 0.0 <= smoothing <= 1.0:
-            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is plain cross-entropy")
+        check_smoothing(smoothing)
         self.smoothing = smoothing
         self.target: SmoothingTarget = target
 

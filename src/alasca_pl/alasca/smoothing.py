@@ -16,6 +16,12 @@ def check_target(target: str) -> None:
         raise ValueError(f"unknown smoothing target {target!r}; choose one of {', '.join(get_args(SmoothingTarget))}")
 
 
+def check_smoothing(smoothing: float) -> None:
+    """Raise ``ValueError`` unless a strength that is the same for all samples lies in [0, 1]."""
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is plain cross-entropy")
+
+
 def omega(logits: Tensor) -> Tensor:
     """The regulariser that label smoothing adds: the sum over all classes of their negative log-probabilities.
 
@@ -52,6 +58,7 @@ def smoothed_loss(logits: Tensor, label: Tensor, smoothing: Tensor, target: Smoo
         >>> round(smoothed_loss(logits, label, torch.tensor([[0.3]])).item(), 4)
         0.8576
     """
+    check_target(target)
     num_classes = logits.shape[1]
     log_probs = F.log_softmax(full_precision(logits), dim=1)
     given = -label_log_prob(log_probs, label)
@@ -60,6 +67,4 @@ def smoothed_loss(logits: Tensor, label: Tensor, smoothing: Tensor, target: Smoo
         return (1.0 - smoothing) * given + smoothing / (num_classes - 1) * (everything - given)
     if target == "uniform":
         return (1.0 - smoothing) * given + smoothing / num_classes * everything
-    if target == "paper_omega":
-        return (1.0 - smoothing) * given + smoothing * everything
-    raise ValueError(f"unknown smoothing target {target!r}; choose one of {', '.join(get_args(SmoothingTarget))}")
+    return (1.0 - smoothing) * given + smoothing * everything

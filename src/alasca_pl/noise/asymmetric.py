@@ -41,6 +41,7 @@ class AsymmetricNoise(NoiseModel):
     """
 
     kind = "asymmetric"
+    rate: float
 
     def __init__(
         self,
@@ -51,7 +52,6 @@ class AsymmetricNoise(NoiseModel):
         seed: int = 0,
     ) -> None:
         super().__init__(rate, seed)
-        self.nominal = rate
         if (class_map is None) == (groups is None):
             got = "neither" if class_map is None else "both"
             raise ValueError(
@@ -77,7 +77,7 @@ class AsymmetricNoise(NoiseModel):
         observed = label.copy()
         for source in sorted(self.class_map):
             members = np.flatnonzero((observed if self.double_flip else label) == source)
-            chosen = rng.permutation(members)[: share(self.nominal, len(members))]
+            chosen = rng.permutation(members)[: share(self.rate, len(members))]
             observed[chosen] = self.class_map[source]
         return observed
 
@@ -92,8 +92,8 @@ class AsymmetricNoise(NoiseModel):
         matrix = np.eye(num_classes)
         for group in groups:
             for source, target in zip(group, [*group[1:], group[0]]):
-                matrix[source, source] -= self.nominal
-                matrix[source, target] += self.nominal
+                matrix[source, source] -= self.rate
+                matrix[source, target] += self.rate
         return matrix
 
     def _group_lists(self, num_classes: int) -> list[list[int]]:

@@ -25,20 +25,20 @@ class SymmetricNoise(NoiseModel):
     """
 
     kind = "symmetric"
+    rate: float
 
     def __init__(self, rate: float, variant: Literal["inclusive", "exclusive"] = "inclusive", seed: int = 0) -> None:
         super().__init__(rate, seed)
         if variant not in ("inclusive", "exclusive"):
             raise ValueError(f"unknown variant {variant!r} of symmetric noise; choose one of inclusive, exclusive")
-        self.nominal = rate
         self.variant = variant
 
     def corrupt(self, label: Labels, num_classes: int, rng: np.random.Generator) -> Labels:
         if self.variant == "inclusive":
             observed = label.copy()
-            chosen = rng.permutation(len(label))[: share(self.nominal, len(label))]
+            chosen = rng.permutation(len(label))[: share(self.rate, len(label))]
             observed[chosen] = rng.integers(0, num_classes, len(chosen))
             return observed
-        matrix = np.full((num_classes, num_classes), self.nominal / max(num_classes - 1, 1))
-        np.fill_diagonal(matrix, 1.0 - self.nominal)
+        matrix = np.full((num_classes, num_classes), self.rate / max(num_classes - 1, 1))
+        np.fill_diagonal(matrix, 1.0 - self.rate)
         return draw_from_matrix(label, matrix, rng)
