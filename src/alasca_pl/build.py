@@ -18,13 +18,14 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import Criterion, Regularizer
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import DataFacts
-from alasca_pl.data.datamodule import ArrayDataModule
+from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.models.network import Network, check_shapes, kaiming_init
 from alasca_pl.models.norms import norm_layer
 from alasca_pl.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.callbacks.monitor import NoiseMonitor
+from alasca_pl.training.callbacks.selection import SelectionRefresh
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
 from alasca_pl.training.parts import Parts
@@ -38,14 +39,16 @@ _TRUSTED = tuple(
     f"{package}."
     for package in (
         "alasca_pl.alasca", "alasca_pl.data", "alasca_pl.methods", "alasca_pl.models", "alasca_pl.noise",
-        "alasca_pl.training.steps", "torch.optim",
+        "alasca_pl.training.steps", "alasca_pl.training.mixmatch", "torch.optim",
     )
 )  # fmt: skip
 
 # Values of the data config that are meant for its reader, wherever that has an argument of the name.
-_FOR_READER = ("root", "path", "download")
+_FOR_READER = ("root", "path", "download", "extract_to")
 # Values of the data config that other groups refer to.
 _FOR_OTHERS = ("class_map", "class_groups")
+# Slots whose part may need the noise rate.
+_RATE_SLOTS = ("selector", "gradient_transform")
 
 
 def make(node: Mapping[str, Any], **offers: Any) -> Any:
@@ -126,7 +129,7 @@ def _value(value: Any) -> Any:
     return value
 
 
-def build_data(config: Config) -> ArrayDataModule:
+def build_data(config: Config) -> NoisyDataModule:
     """Read the data, split it and draw the noise.
 
     Args:
@@ -138,14 +141,7 @@ def build_data(config: Config) -> ArrayDataModule:
     data = {name: value for name, value in config["data"].items() if name not in (*_FOR_READER, *_FOR_OTHERS)}
     source = {name: config["data"][name] for name in _FOR_READER if name in config["data"]}
     reader = make({**data.pop("reader"), "_partial_": True}, **source)
-    augment = data.pop("augment", None)
-    return make(
-        data,
-        reader=reader,
-        augment=make(augment) if augment else None,
-        noise=make(config["noise"]),
-        seed=config["seed"],
-    )
+    return make(data, reader=reader, noise=make(config["noise"]), seed=config["seed"])
 
 
 def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
@@ -171,22 +167,30 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     count = config["num_networks"]
     if not isinstance(count, int) or count < 1:
         raise UserError(f"num_networks must be a whole number of at least 1, got {count!r}")
-    offers = {"num_samples": facts.num_samples, "num_classes": facts.num_classes}
+    offers = {
+        "num_samples": facts.num_samples,
+        "num_classes": facts.num_classes,
+        "class_counts": facts.class_counts,
+        "num_networks": count,
+        "seed": config["seed"],
+    }
+    config = resolve_oracle(config, facts)
     if config["criterion"] is None:
         raise UserError("no criterion is chosen; choose a method, e.g. method=ce")
     criteria: list[Criterion] = [make(config["criterion"], **offers) for _ in range(count)]
     regularizers: list[dict[str, Regularizer]] = [
         {name: make(node, **offers) for name, node in config["regularizers"].items() if node} for _ in range(count)
     ]
-    selector = make(config["selector"], num_networks=count, **offers) if config["selector"] else None
-    mixer = make(config["mixer"], seed=config["seed"], **offers) if config["mixer"] else None
+    selector = make(config["selector"], **offers) if config["selector"] else None
+    mixer = make(config["mixer"], **offers) if config["mixer"] else None
     transform = make(config["gradient_transform"], **offers) if config["gradient_transform"] else None
 
     networks = [_main_network(config, facts, number) for number in range(count)]
     asking = [("criterion", criteria[0]), *regularizers[0].items(), ("selector", selector), ("mixer", mixer)]
     needs = {need: name for name, part in asking if part is not None for need in part.needs}
     if "taps" in needs:
-        raise UserError(f"{needs['taps']} needs taps, which model networks do not give")
+        for network in networks:
+            network.enable_taps()
     if "aux_logits" in needs:
         _attach_heads(config, facts, networks, needs["aux_logits"])
     elif config["aux"]["stages"]:
@@ -208,6 +212,67 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     except TypeError as error:
         raise UserError(f"optim: {error}") from error
     return module
+
+
+def oracle_slots(config: Config) -> list[str]:
+    """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
+    return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == "oracle"]
+
+
+def resolve_oracle(config: Config, facts: DataFacts) -> Config:
+    """Put the true noise rate where a slot's ``noise_rate`` is ``oracle``; the only way in which anything learns it.
+
+    Raises:
+        UserError: If nobody knows the true rate.
+    """
+    slots = oracle_slots(config)
+    if slots and facts.realised_rate is None:
+        raise UserError(
+            f"{slots[0]}.noise_rate is oracle, but the clean labels of {facts.name} are not known; "
+            f"give a number or {slots[0]}.noise_rate=estimated"
+        )
+    return {**config, **{name: {**config[name], "noise_rate": facts.realised_rate} for name in slots}}
+
+
+def absorb_files(config: Config) -> Config:
+    """Replace names of files by what is in them, where a part says how: a run must open without the files.
+
+    A part says so by a static method ``absorb`` that takes and returns its node of the config.
+
+    Raises:
+        UserError: If a file cannot be used.
+    """
+
+    def absorbed(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        node = {name: absorbed(item) for name, item in value.items()}
+        try:
+            target = hydra.utils.get_object(node["_target_"]) if "_target_" in node else None
+        except (ImportError, ValueError):
+            # Said with a better message when it is called.
+            target = None
+        if target is None or not hasattr(target, "absorb"):
+            return node
+        try:
+            return target.absorb(node)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    return absorbed(config)
+
+
+def connect(module: NoisyLabelModule, data: NoisyDataModule) -> None:
+    """Let the data bring in training batches what the method asks for.
+
+    Raises:
+        UserError: If a view is unknown.
+    """
+    mixer = module.parts.mixer
+    try:
+        data.request(module.step.views, mixer is not None and mixer.partners == "same_label")
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -286,7 +351,7 @@ def resolve_stages(stages: str | int | Sequence[int] | None, count: int) -> list
     return chosen
 
 
-def build_trainer(config: Config, data: ArrayDataModule, folder: Path) -> L.Trainer:
+def build_trainer(config: Config, data: NoisyDataModule, folder: Path) -> L.Trainer:
     """Make the trainer with its callbacks and loggers.
 
     Args:
@@ -312,6 +377,7 @@ def build_trainer(config: Config, data: ArrayDataModule, folder: Path) -> L.Trai
             or False,
             callbacks=[
                 ParallelGuard(identity),
+                SelectionRefresh(),
                 NoiseMonitor(data.noisy_labels),
                 History(folder / "metrics.csv"),
                 *(make(node) for node in config["callbacks"].values() if node),

@@ -22,6 +22,8 @@ from rich.console import Console
 
 from alasca_pl.core.errors import UserError
 
+log = logging.getLogger(__name__)
+
 _PACKAGED = Path(__file__).parent / "conf"
 # In a source checkout the configs lie beside src; in an installed package, inside it.
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -76,12 +78,28 @@ def _train(cfg: DictConfig) -> None:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         overrides = list(hydra_config.overrides.task)
         choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
+        _announce_constants(choices)
         folder = Path(hydra_config.runtime.output_dir)
         run = runs.prepare(config, folder, {"overrides": overrides, "config_dirs": _config_dirs(), "choices": choices})
         record = runs.train(run)
     if run.trainer.is_global_zero and "metrics" in record:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, _comparison(overrides) if uses_alasca else None))
+
+
+def _announce_constants(choices: dict[str, Any]) -> None:
+    """Say which constants a method got for this data set, and forget choices of files that do not exist."""
+    sources = [CONF_DIR, *(Path(source) for source in _config_dirs()[1::2])]
+    for group in ("constants", "noise_constants"):
+        if any((folder / group / f"{choices.get(group)}.yaml").is_file() for folder in sources):
+            log.info("constants: %s (chosen by method and data set, in conf/%s)", choices[group], group)
+            continue
+        choices.pop(group, None)
+        others = [file for folder in sources for file in (folder / group).glob(f"{choices['method']}_*.yaml")]
+        if group == "constants" and others:
+            log.info(
+                "constants: none for method %s on data %s, so its own defaults", choices["method"], choices["data"]
+            )
 
 
 def _comparison(overrides: Sequence[str]) -> str:
@@ -148,7 +166,10 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-_PATHS = ("ckpt_path", "output", "data.root", "data.path", "hydra.run.dir", "hydra.sweep.dir")
+_PATHS = (
+    "ckpt_path", "output", "plot", "data.root", "data.path", "data.extract_to", "noise.path", "noise.root",
+    "noise.like.path", "noise.like.root", "hydra.run.dir", "hydra.sweep.dir",
+)  # fmt: skip
 
 
 def _quote_paths(arguments: Sequence[str]) -> list[str]:
@@ -223,6 +244,93 @@ def _evaluate(cfg: DictConfig) -> None:
             output=Path(config["output"]) if config["output"] else None,
         )
     Console(soft_wrap=True).print(render_evaluation(result))
+
+
+_NOISE_HELP = """\
+alasca-noise: wrong labels as files, drawn once for many runs.
+
+  alasca-noise make [OVERRIDES] [output=noise.npz] [plot=FILE.png]   draw the labels that such a run would draw, and write them
+  alasca-noise inspect FILE [plot=FILE.png]                          rates and confusions in a file; needs no data
+  alasca-noise verify FILE [OVERRIDES]                               compare a file with data; status 1 if they do not fit
+
+Overrides are those of alasca-train; what concerns neither data nor noise makes no difference. Nothing is overwritten.
+
+Examples:
+  alasca-noise make data=cifar10 noise=symmetric noise.rate=0.5 seed=0 output=noise.npz
+  alasca-noise make noise=instance noise.rate=0.4 output=instance.npz plot=null
+  alasca-noise inspect noise.npz plot=matrix.png
+  alasca-noise verify noise.npz data=cifar10 data.root=FOLDER
+  alasca-train data=cifar10 noise=from_file noise.path=noise.npz seed=0
+
+alasca-noise make --help lists the groups."""
+
+
+def noise() -> None:
+    """``alasca-noise``: make, inspect and verify files of wrong labels."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_NOISE_HELP)
+        return
+    with _one_message():
+        command, rest = arguments[0], arguments[1:]
+        if command not in ("make", "inspect", "verify"):
+            raise UserError(f"unknown command {command!r}; choose one of make, inspect, verify, or alasca-noise --help")
+        if command == "inspect":
+            _inspect_noise(rest)
+            return
+        if any(item in ("-m", "--multirun") for item in rest):
+            raise UserError(f"alasca-noise {command} takes one combination of values at a time; leave out -m")
+        asks = any(item in ("-h", "--help", "--hydra-help") or item.startswith("--info") for item in rest)
+        file = "" if command == "make" or asks else _noise_file(command, rest)
+    overrides = _quote_paths([item for item in rest if item != file])
+    sys.argv = [f"{sys.argv[0]} {command}", *overrides, *([f"file={_quoted(file)}"] if file else [])]
+    _find_own_parts()
+    {"make": _make_noise, "verify": _verify_noise}[command]()
+
+
+def _noise_file(command: str, arguments: Sequence[str]) -> str:
+    """The one argument that names a file."""
+    files = [item for item in arguments if "=" not in item or Path(item).is_file()]
+    if len(files) != 1:
+        raise UserError(f"alasca-noise {command} needs one file, got {', '.join(files) or 'none'}")
+    return files[0]
+
+
+def _inspect_noise(arguments: Sequence[str]) -> None:
+    from alasca_pl.noise_files import inspect_noise_file
+
+    file = _noise_file("inspect", arguments)
+    others = [item for item in arguments if item != file]
+    wrong = next((item for item in others if not item.startswith("plot=")), None)
+    if wrong is not None:
+        raise UserError(f"alasca-noise inspect has no option {wrong!r}; it takes a file and plot=FILE.png")
+    plot = others[-1].removeprefix("plot=") if others else ""
+    shown = inspect_noise_file(Path(file), Path(plot) if plot not in ("", "null") else None)
+    Console(soft_wrap=True).print(shown)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
+def _make_noise(cfg: DictConfig) -> None:
+    from alasca_pl.noise_files import make_noise_file
+
+    _quieten()
+    with _one_message():
+        config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        output, plot = Path(str(config["output"])), config["plot"]
+        picture = None if plot is None else output.with_suffix(".png") if plot == "auto" else Path(str(plot))
+        shown = make_noise_file(config, output, picture)
+    Console(soft_wrap=True).print(shown)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
+def _verify_noise(cfg: DictConfig) -> None:
+    from alasca_pl.noise_files import verify_noise_file
+
+    _quieten()
+    with _one_message():
+        config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        agreed = verify_noise_file(Path(config["file"]), config)
+    print(f"{config['file']} fits {config['data']['name']}:", *agreed, sep="\n  ")
 
 
 if __name__ == "__main__":

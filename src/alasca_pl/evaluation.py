@@ -28,14 +28,15 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: File from a run's folder ``checkpoints``.
-        part: ``train``, ``val`` (both against given labels) or ``test``.
+        part: ``train``, ``val`` (both against given labels), ``test``, or another part of the data.
         source: Where the data lies now, e.g. ``{"root": ...}``, if not where it lay.
         device: ``cpu``, ``cuda`` or ``auto``.
         trust: See ``load_run``.
         output: JSON file to write, which must not exist.
 
     Returns:
-        ``checkpoint``, ``epoch``, ``part``, ``samples`` and ``accuracy`` by rule.
+        ``checkpoint``, ``epoch``, ``part``, ``samples``, ``accuracy`` by rule, ``accuracy_per_class`` of the run's own
+        rule (a list by class, None for classes without samples) and ``class_names``.
 
     Raises:
         UserError: If something does not fit.
@@ -66,17 +67,24 @@ def evaluate_checkpoint(
     )
     module = run.module.to(target)
     metrics = {rule: MulticlassAccuracy(run.facts.num_classes, average="micro").to(target) for rule in module.rules}
+    right, count = torch.zeros(run.facts.num_classes), torch.zeros(run.facts.num_classes)
     with torch.no_grad():
         for batch in batches:
             outputs = [network(batch.image.to(target)) for network in module.parts.networks]
             for rule in module.rules:
                 metrics[rule].update(predict(outputs, rule, module.predict_average), batch.label.to(target))
+            predicted = predict(outputs, module.predict_rule, module.predict_average).argmax(dim=1).cpu()
+            label = batch.label.cpu()
+            count += torch.bincount(label, minlength=run.facts.num_classes)
+            right += torch.bincount(label[predicted == label], minlength=run.facts.num_classes)
     result = {
         "checkpoint": str(checkpoint),
         "epoch": run.epoch,
         "part": part,
         "samples": data.sizes[part],
         "accuracy": {rule: float(metric.compute()) for rule, metric in metrics.items()},
+        "accuracy_per_class": [float(hit / all_) if all_ else None for hit, all_ in zip(right, count)],
+        "class_names": list(run.facts.class_names),
     }
     if output is not None:
         write_json(output, result)
@@ -85,7 +93,7 @@ def evaluate_checkpoint(
 
 def render_evaluation(result: dict[str, Any]) -> Table:
     """Draw what ``evaluate_checkpoint`` returned."""
-    labels = "clean" if result["part"] == "test" else "given"
+    labels = "given" if result["part"] in ("train", "val") else "clean"
     # Text, because a path may hold what Rich takes for markup.
     title = Text(
         f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['part']}, "

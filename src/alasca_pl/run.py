@@ -15,13 +15,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from alasca_pl import record as records
 from alasca_pl.analysis.plots import plot_curves
 from alasca_pl.analysis.summary import summarise
-from alasca_pl.build import Config, build_data, build_module, build_trainer
+from alasca_pl.build import Config, absorb_files, build_data, build_module, build_trainer, connect, oracle_slots
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.rows import read_rows
-from alasca_pl.data.datamodule import ArrayDataModule
+from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.data.transforms import SMALL
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 
@@ -47,7 +48,7 @@ class Run:
 
     config: Config
     folder: Path
-    data: ArrayDataModule
+    data: NoisyDataModule
     module: NoisyLabelModule
     trainer: L.Trainer
     checkpoint: Path | None
@@ -71,9 +72,7 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
     # The run must find its data again from any folder.
-    where = {name: config["data"][name] for name in ("root", "path") if config["data"].get(name)}
-    where = {name: str(Path(value).expanduser().absolute()) for name, value in where.items()}
-    config = {**config, "data": {**config["data"], **where}}
+    config = absorb_files({**config, "data": _absolute(config["data"]), "noise": _absolute(config["noise"])})
     previous = _check_folder(folder, checkpoint)
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
@@ -84,9 +83,17 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
     if stored is not None:
         _check_data(data, stored)
     module = build_module(config, data.facts)
+    connect(module, data)
     trainer = build_trainer(config, data, folder)
+    if max(data.facts.image_shape[1:]) > SMALL and config["model"]["backbone"]["_target_"].endswith("small_resnet"):
+        log.info("model=small is made for small images; for these, model=resnet50 or model=timm is likely better")
     if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
         log.info("training on the CPU although there is a GPU; trainer=gpu uses it")
+    if _rank() == 0:
+        for line in data.describe():
+            log.info("%s", line)
+        for slot in oracle_slots(config):
+            log.info("%s is told the true noise rate (noise_rate: oracle)", slot)
     try:
         data.check_processes(trainer.num_devices * trainer.num_nodes)
     except ValueError as error:
@@ -103,8 +110,12 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
             **data.sizes,
             "num_classes": data.facts.num_classes,
             "image_shape": data.facts.image_shape,
+            "class_names": data.facts.class_names,
+            "sha256": data.data_digest,
+            "skipped": len(data.skipped),
         },
         "noise": records.noise_facts(data.noisy_labels) | {"config": config["noise"]},
+        "oracle": oracle_slots(config),
         "val_noise": records.noise_facts(data.val_labels) if data.val_labels else None,
         "predict": config["predict"],
         "versions": records.versions(),
@@ -187,6 +198,19 @@ def _title(run: Run) -> str:
     return f"{run.data.name}, {noise['kind']} noise{rate}: {method}"
 
 
+def _absolute(node: dict[str, Any]) -> dict[str, Any]:
+    """Make the paths of a group absolute, at any depth."""
+    paths = ("root", "path", "extract_to")
+    return {
+        name: _absolute(value)
+        if isinstance(value, dict)
+        else str(Path(value).expanduser().absolute())
+        if name in paths and value
+        else value
+        for name, value in node.items()
+    }
+
+
 def _rank() -> int:
     return getattr(rank_zero_only, "rank", None) or 0
 
@@ -241,7 +265,7 @@ def _check_epochs(stored: dict[str, Any], previous: dict[str, Any], epochs: int)
         )
 
 
-def _check_data(data: ArrayDataModule, stored: dict[str, Any]) -> None:
+def _check_data(data: NoisyDataModule, stored: dict[str, Any]) -> None:
     facts = facts_of(stored)
     for name in ("name", "num_classes", "num_samples", "image_shape", "noise_digest"):
         before, now = getattr(facts, name), getattr(data.facts, name)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alasca_pl.data.arrays import ImageArrays, as_images, as_labels
+from alasca_pl.data.arrays import ImageArrays, RawData, as_images, as_labels
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -66,3 +66,17 @@ def test_take_keeps_images_and_labels_together():
     assert len(part) == 2
     assert part.images.ravel().tolist() == [3, 1]
     assert part.labels.tolist() == [13, 11]
+
+
+def test_take_keeps_clean_labels_together_with_the_others():
+    images = np.zeros((3, 1, 1, 1), dtype=np.uint8)
+    part = ImageArrays(images, np.array([1, 2, 3]), np.array([4, 5, 6])).take(np.array([2, 0]))
+    assert part.labels.tolist() == [3, 1]
+    assert part.clean.tolist() == [6, 4]
+    assert ImageArrays(images, np.array([1, 2, 3])).take(np.array([0])).clean is None
+
+
+def test_raw_data_needs_a_training_part_only():
+    raw = RawData(ImageArrays(np.zeros((1, 1, 1, 1), dtype=np.uint8), np.array([0])))
+    assert raw.test is None and raw.val is None
+    assert raw.class_names == () and raw.skipped == () and raw.extra == {}

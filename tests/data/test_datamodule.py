@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from alasca_pl.data.arrays import ImageArrays, RawData
-from alasca_pl.data.datamodule import ArrayDataModule
-from alasca_pl.data.transforms import CropFlip
+from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.noise.model import NoiseModel
 from alasca_pl.noise.symmetric import SymmetricNoise
 
@@ -22,10 +21,10 @@ def raw_data(train: int = 200, val: int | None = None, channels: int = 3) -> Raw
     return RawData(part(train, channels), part(40, channels, 1), None if val is None else part(val, channels, 2))
 
 
-def build(raw: RawData | None = None, noise: NoiseModel | None = None, **options) -> ArrayDataModule:
+def build(raw: RawData | None = None, noise: NoiseModel | None = None, **options) -> NoisyDataModule:
     raw = raw or raw_data()
     options = {"batch_size": 10} | options
-    return ArrayDataModule("toy", lambda: raw, noise or SymmetricNoise(0.5), **options)
+    return NoisyDataModule("toy", lambda: raw, noise or SymmetricNoise(0.5), **options)
 
 
 def test_split_is_disjoint_complete_and_even_over_the_classes():
@@ -148,7 +147,7 @@ def test_images_of_one_colour_can_be_normalised():
 
 def test_augmentation_reaches_training_batches_only():
     options = {"mean": [0.0] * 3, "std": [1.0] * 3, "num_val": 40}
-    plain, augmented = build(**options), build(**options, augment=CropFlip(2))
+    plain, augmented = build(**options), build(**options, augment="weak", padding=2)
     one, other = next(iter(plain.train_dataloader())), next(iter(augmented.train_dataloader()))
     assert one.index.tolist() == other.index.tolist()
     assert not torch.equal(one.image, other.image)

@@ -145,3 +145,39 @@ def test_a_single_array_in_place_of_the_file_is_refused_by_name(tmp_path):
 def test_an_absent_file_is_named_with_the_way_out(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.npz; set data\.path"):
         read_npz(tmp_path / "absent.npz")
+
+
+def test_a_file_needs_no_test_part(tmp_path):
+    content = {name: array for name, array in arrays(4, 4).items() if name.startswith("train")}
+    assert read_npz(save(tmp_path, content)).test is None
+
+
+def test_clean_labels_and_names_of_classes_are_read(tmp_path):
+    content = arrays(4, 4)
+    content |= {"val_images": content["test_images"], "val_labels": np.array([2, 2, 1, 0])}
+    content |= {
+        "train_clean_labels": np.array([[2], [1], [0], [0], [1], [3]]),
+        "val_clean_labels": np.zeros(4, np.uint8),
+    }
+    raw = read_npz(save(tmp_path, content | {"class_names": np.array(["a", "bö <b>", "c", "d"])}))
+    assert raw.train.clean.tolist() == [2, 1, 0, 0, 1, 3] and raw.train.clean.dtype == np.int64
+    assert raw.val.clean.tolist() == [0, 0, 0, 0]
+    assert raw.test.clean is None
+    assert raw.class_names == ("a", "bö <b>", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_clean_labels": np.array([0, 1])}, "train_clean_labels holds 2 labels, but train_labels 6"),
+        ({"train_clean_labels": np.array([0, 1, -1, 0, 1, 2])}, "train_clean_labels holds label -1"),
+        ({"train_clean_labels": np.zeros(6)}, "train_clean_labels has type float64"),
+        ({"val_clean_labels": np.zeros(4, int)}, "lacks val_images"),
+        ({"class_names": np.array(["a", "b"])}, "class_names holds 2 names, but there is a label 2"),
+        ({"class_names": np.arange(3)}, "class_names has type int64"),
+        ({"class_names": np.array(["a", "b", "c"], dtype=object)}, "class_names holds pickled objects"),
+    ],
+)
+def test_wrong_clean_labels_and_names_are_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=rf"data\.npz: .*{message}"):
+        read_npz(save(tmp_path, arrays(4, 4) | change))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from alasca_pl.data.transforms import CropFlip
+from alasca_pl.data.transforms import CropFlip, Cutout, Fit, make_view
 
 
 def crop_and_flip(image: np.ndarray, padding: int, down: int, right: int, flip: int) -> np.ndarray:
@@ -90,3 +90,72 @@ def test_a_sample_is_augmented_alike_in_every_batch():
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="got -1"):
         CropFlip(-1)
+
+
+# Cutout, fitting, views by name.
+
+
+def test_cutout_covers_one_square_and_nothing_else():
+    images = torch.randint(0, 100, (200, 3, 9, 11), dtype=torch.uint8)
+    cutout = Cutout(4)
+    draws = cutout.draws(200, 0, 0)
+    out = cutout(images, draws)
+    for image, changed, (down, right) in zip(images, out, draws.tolist()):
+        top, left = int(down * 9) - 2, int(right * 11) - 2
+        expected = image.clone()
+        for y in range(max(top, 0), min(top + 4, 9)):
+            for x in range(max(left, 0), min(left + 4, 11)):
+                expected[:, y, x] = 127
+        assert torch.equal(changed, expected)
+    assert torch.equal(cutout.draws(5, 1, 2, "view", 1), cutout.draws(5, 1, 2, "view", 1))
+    assert not torch.equal(cutout.draws(5, 1, 2, "view", 1), cutout.draws(5, 1, 2))
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (50, 80), (300, 200), (224, 224)])
+@pytest.mark.parametrize("size", [(224, 224), (96, 70)])
+@pytest.mark.parametrize("random", [False, True])
+def test_fitted_images_have_the_size(shape, size, random):
+    out = Fit(size, random)(torch.randint(0, 256, (3, *shape), dtype=torch.uint8))
+    assert out.shape == (3, *size) and out.dtype == torch.uint8
+
+
+def test_an_image_of_8_7_of_the_size_is_only_cropped():
+    image = torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8)
+    assert torch.equal(Fit((224, 224))(image), image[:, 16:240, 16:240])
+
+
+def test_a_fitted_image_is_the_centre_of_the_scaled_one():
+    """A bright square in the centre of 256 x 512, scaled by 1/2 to 128 x 256 and cropped to 112 x 112."""
+    image = torch.zeros(1, 256, 512, dtype=torch.uint8)
+    image[:, 64:192, 192:320] = 255
+    out = Fit((112, 112))(image)[0] > 127
+    low, high = torch.nonzero(out).aminmax(dim=0)
+    assert (low.tolist(), high.tolist()) == ([24, 24], [87, 87])
+
+
+@pytest.mark.parametrize(("size", "fit"), [(28, False), (32, False), (64, False), (224, False), (224, True)])
+def test_views_by_name(size, fit):
+    image = torch.randint(0, 256, (3, size + 16 * fit, size + 16 * fit), dtype=torch.uint8)
+
+    def run(name, seed):
+        view = make_view(name, (size, size), fit)
+        torch.manual_seed(seed)
+        out = image if view.sample is None else view.sample(image)
+        out = out.unsqueeze(0)
+        for augment in view.batch:
+            out = augment(out, augment.draws(1, seed, 0))
+        return out[0]
+
+    for name in ("none", "weak", "strong"):
+        assert run(name, 0).shape == (3, size, size)
+        assert torch.equal(run(name, 1), run(name, 1))
+    different = {
+        name: any(not torch.equal(run(name, 0), run(name, s)) for s in range(1, 6))
+        for name in ("none", "weak", "strong")
+    }
+    assert different == {"none": False, "weak": True, "strong": True}
+
+
+def test_an_unknown_view_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"'heavy'.*none, weak, strong"):
+        make_view("heavy", (32, 32))

@@ -5,6 +5,7 @@ import pytest
 
 from alasca_pl.noise.asymmetric import AsymmetricNoise
 from alasca_pl.noise.labels import NoisyLabels
+from alasca_pl.noise.model import Samples
 
 # truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse
 CIFAR10_MAP = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
@@ -23,7 +24,7 @@ SUPERCLASS = [int(number) for number in TABLE.split()]
 def draw(noise: AsymmetricNoise, classes: int = 10, size: int = 45_000) -> NoisyLabels:
     label = np.arange(size) % classes
     label.setflags(write=False)
-    return noise.draw(label, np.arange(size), classes)
+    return noise.draw(Samples(label, np.arange(size), classes))
 
 
 def wrong_by_class(labels: NoisyLabels) -> list[float]:
@@ -76,7 +77,7 @@ def test_rate_one_moves_every_mapped_sample_to_its_target():
 
 def test_the_number_of_flips_is_rounded_up_within_each_class():
     label = np.array([0] * 7 + [1] * 11 + [2] * 5)
-    labels = AsymmetricNoise(0.3, {0: 2, 1: 2}).draw(label, np.arange(23), 3)
+    labels = AsymmetricNoise(0.3, {0: 2, 1: 2}).draw(Samples(label, np.arange(23), 3))
     # ceil(2.1) = 3 and ceil(3.3) = 4.
     assert [int((labels.label[label == k] != k).sum()) for k in range(3)] == [3, 4, 0]
 
@@ -132,7 +133,9 @@ def test_a_class_in_two_groups_is_refused():
 def test_input_is_unchanged_and_seeds_decide(options):
     label = np.arange(2_000) % 10
     before = label.copy()
-    digests = [AsymmetricNoise(0.4, **options, seed=s).draw(label, np.arange(2_000), 10).digest for s in (5, 5, 6)]
+    digests = [
+        AsymmetricNoise(0.4, **options, seed=s).draw(Samples(label, np.arange(2_000), 10)).digest for s in (5, 5, 6)
+    ]
     assert np.array_equal(label, before)
     assert digests[0] == digests[1] != digests[2]
 

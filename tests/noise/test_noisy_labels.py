@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alasca_pl.noise.labels import NoisyLabels
-from alasca_pl.noise.model import NoiseModel
+from alasca_pl.noise.model import NoiseModel, Samples
 
 
 def example(clean: bool = True) -> NoisyLabels:
@@ -41,8 +41,13 @@ def test_realised_rate_and_transition_matrix_by_hand():
     assert labels.transition_matrix.tolist() == expected
 
 
+def test_rates_by_class_by_hand():
+    assert example().class_rates == pytest.approx([0.5, 0.0, 0.5, float("nan")], nan_ok=True)
+
+
 def test_unknown_clean_labels_give_neither_rate_nor_matrix():
     assert example(clean=False).realised_rate is None
+    assert example(clean=False).class_rates is None
     assert example(clean=False).transition_matrix is None
 
 
@@ -79,6 +84,47 @@ def test_saved_labels_come_back_whole(tmp_path, clean, rate, seed):
     if clean:
         assert back.clean_label.tolist() == labels.clean_label.tolist()
     assert [path.name for path in (tmp_path / "deeper").iterdir()] == ["noise.npz"]
+
+
+@pytest.mark.parametrize("digest", [None, "pixels:0a1b"])
+def test_the_hash_of_the_data_comes_back_and_does_not_change_the_digest(tmp_path, digest):
+    labels = replace(example(), data_digest=digest)
+    labels.save(tmp_path / "noise.npz")
+    assert NoisyLabels.load(tmp_path / "noise.npz").data_digest == digest
+    assert labels.digest == example().digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": np.array([0, 1, 1, 2, 0, 4])}, "label holds 4 at row 5.*0 to 3"),
+        ({"label": np.array([0, 1, -1, 2, 0, 1])}, "label holds -1 at row 2"),
+        ({"clean_label": np.array([7, 0, 1, 2, 2, 1])}, "clean_label holds 7"),
+        ({"label": np.array([0.0, 1, 1, 2, 0, 1])}, "label has type float64"),
+        ({"label": np.array([0, 1, 1, 2, 0, 1], dtype=np.int32)}, "label has type int32"),
+        ({"label": np.zeros((6, 1), dtype=np.int64)}, r"label has type int64 and shape \(6, 1\)"),
+        ({"label": np.zeros(0, dtype=np.int64)}, "label is empty"),
+        ({"index": np.array([3, 5, 6, 8, 9])}, "label has 6 values, but index 5"),
+        ({"clean_label": np.array([0, 0])}, "label has 6 values, but clean_label 2"),
+        ({"index": np.array([3, 5, 6, 8, 9, 3])}, "index holds position 3 more than once"),
+        ({"index": np.array([3, 5, 6, 8, 9, -1])}, "index holds -1"),
+        ({"rate": np.float64(np.inf)}, "rate is inf"),
+        ({"rate": np.float64(1.5)}, "rate is 1.5"),
+        ({"rate": np.zeros(2)}, r"rate has type float64 and shape \(2,\)"),
+        ({"num_classes": np.int64(0)}, "num_classes is 0"),
+        ({"num_classes": np.float64(4)}, "num_classes has type float64"),
+        ({"kind": np.float64(4)}, "kind has type float64"),
+        ({"seed": np.str_("x")}, "seed has type"),
+        ({"data_digest": np.int64(1)}, "data_digest has type int64"),
+    ],
+)
+def test_a_file_with_one_wrong_field_is_refused_by_name(tmp_path, change, message):
+    example().save(tmp_path / "noise.npz")
+    with np.load(tmp_path / "noise.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "wrong.npz", **(arrays | change))
+    with pytest.raises(ValueError, match=rf"cannot use .*wrong\.npz: {message}"):
+        NoisyLabels.load(tmp_path / "wrong.npz")
 
 
 @pytest.mark.parametrize("field", ["label", "index", "clean_label", "kind", "rate"])
@@ -120,12 +166,12 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path):
 
 def test_no_noise_leaves_labels_alone():
     label = np.array([2, 0, 1])
-    labels = NoiseModel().draw(label, np.arange(3), 3)
+    labels = NoiseModel().draw(Samples(label, np.arange(3), 3))
     assert labels.label.tolist() == [2, 0, 1]
     assert not np.shares_memory(labels.label, label)
     assert (labels.kind, labels.rate, labels.seed, labels.realised_rate) == ("none", None, None, 0.0)
 
 
 def test_untrusted_labels_without_added_noise_have_no_clean_labels():
-    labels = NoiseModel().draw(np.array([2, 0, 1]), np.arange(3), 3, trusted=False)
+    labels = NoiseModel().draw(Samples(np.array([2, 0, 1]), np.arange(3), 3), trusted=False)
     assert labels.clean_label is None

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from alasca_pl.noise.labels import NoisyLabels
+from alasca_pl.noise.model import Samples
 from alasca_pl.noise.symmetric import SymmetricNoise
 
 
 def draw(rate: float, classes: int = 10, variant: str = "inclusive", seed: int = 0, size: int = 45_000) -> NoisyLabels:
     label = np.arange(size) % classes
     label.setflags(write=False)
-    return SymmetricNoise(rate, variant, seed).draw(label, np.arange(size), classes)
+    return SymmetricNoise(rate, variant, seed).draw(Samples(label, np.arange(size), classes))
 
 
 @pytest.mark.parametrize(
@@ -54,11 +55,19 @@ def test_transition_matrix_is_the_same_for_every_wrong_class(variant, wrong):
 def test_inclusive_redraws_the_smallest_whole_number_of_at_least_rate_times_n(rate, size, redrawn):
     # With a million classes a redrawn label is almost never the old one.
     label = np.zeros(size, dtype=np.int64)
-    observed = SymmetricNoise(rate).corrupt(label, 10**6, np.random.default_rng(0))
+    observed = SymmetricNoise(rate).corrupt(Samples(label, np.arange(size), 10**6), np.random.default_rng(0))
     assert int((observed != label).sum()) == redrawn
 
 
-@pytest.mark.parametrize("variant", ["inclusive", "exclusive"])
+@pytest.mark.parametrize(("rate", "size", "redrawn"), [(0.4, 11, 4), (0.7, 10, 7), (0.29, 100, 29), (0.01, 3, 0)])
+def test_inclusive_floor_redraws_the_largest_whole_number_of_at_most_rate_times_n(rate, size, redrawn):
+    label = np.zeros(size, dtype=np.int64)
+    noise = SymmetricNoise(rate, "inclusive_floor")
+    observed = noise.corrupt(Samples(label, np.arange(size), 10**6), np.random.default_rng(0))
+    assert int((observed != label).sum()) == redrawn
+
+
+@pytest.mark.parametrize("variant", ["inclusive", "inclusive_floor", "exclusive"])
 def test_rate_zero_changes_nothing(variant):
     labels = draw(0.0, variant=variant)
     assert np.array_equal(labels.label, labels.clean_label)
@@ -77,7 +86,7 @@ def test_rate_one_inclusive_leaves_one_in_ten_right():
 def test_input_is_unchanged_and_labels_stay_in_range(variant):
     label = np.arange(1_000) % 7
     before = label.copy()
-    labels = SymmetricNoise(0.9, variant).draw(label, np.arange(1_000), 7)
+    labels = SymmetricNoise(0.9, variant).draw(Samples(label, np.arange(1_000), 7))
     assert np.array_equal(label, before)
     assert labels.label.dtype == np.int64
     assert set(labels.label.tolist()) == set(range(7))
@@ -96,7 +105,7 @@ def test_same_seed_same_digest_and_other_seed_other_digest(variant):
 def test_parts_of_a_data_set_have_streams_of_their_own():
     label, index = np.zeros(500, dtype=np.int64), np.arange(500)
     noise = SymmetricNoise(0.5, seed=1)
-    train, val = noise.draw(label, index, 10, "train"), noise.draw(label, index, 10, "val")
+    train, val = noise.draw(Samples(label, index, 10, "train")), noise.draw(Samples(label, index, 10, "val"))
     assert not np.array_equal(train.label, val.label)
 
 
@@ -112,5 +121,5 @@ def test_negative_seed_is_refused():
 
 
 def test_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match=r"'both'.*inclusive, exclusive"):
+    with pytest.raises(ValueError, match=r"'both'.*inclusive, inclusive_floor, exclusive"):
         SymmetricNoise(0.4, "both")

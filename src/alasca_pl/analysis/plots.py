@@ -18,6 +18,10 @@ _ACCURACIES = (
     ("test/acc_main", "test, main head", "#0072B2", "-"),
     ("test/acc_ensemble_all", "test, ensemble of all heads", "#56B4E9", "--"),
 )
+_WITHOUT_TEST = (
+    ("val/acc_main", "validation (given labels), main head", "#0072B2", "-"),
+    ("val/acc_ensemble_all", "validation (given labels), ensemble", "#56B4E9", "--"),
+)
 
 
 def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
@@ -32,7 +36,8 @@ def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
     figure = Figure(figsize=(6.4 * (1 + len(parts)), 4.6), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, 1 + len(parts), squeeze=False)[0]
     figure.suptitle(title)
-    for name, label, colour, style in _ACCURACIES:
+    has_test = any(name.startswith("test/") for row in rows for name in row)
+    for name, label, colour, style in (*_ACCURACIES, *(() if has_test else _WITHOUT_TEST)):
         _line(axes[0], rows, name, label, colour, style)
     _dress(axes[0], "accuracy")
     for axis, part in zip(axes[1:], parts):

@@ -22,21 +22,33 @@ def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str,
     Returns:
         ``last``: all metrics of the last epoch. ``mean_of_last``: mean test accuracies. ``best_val``: test accuracies and
         epoch where accuracy on the validation part was best (the first such epoch); left out without validation.
-        ``best_test``: the largest test accuracies, each selected on the test set, which flatters them.
+        ``best_test``: the largest test accuracies, each selected on the test set, which flatters them. Without a test
+        part the accuracies are those on the validation part, and ``best_test`` is left out.
     """
-    tests = list(dict.fromkeys(name for row in rows for name in row if name.startswith("test/")))
+    tests = measured(rows[-1])
+    has_test = any(not name.startswith("val/") for name in tests)
     tail = rows[-last_epochs:]
     result: dict[str, dict[str, float]] = {
         "last": dict(rows[-1]),
         "mean_of_last": {"epochs": len(tail)}
         | {name: _mean([row[name] for row in tail if name in row]) for name in tests},
-        "best_test": {name: max(row[name] for row in rows if name in row) for name in tests},
     }
+    if has_test:
+        result["best_test"] = {name: max(row[name] for row in rows if name in row) for name in tests}
     with_val = [row for row in rows if "val/acc" in row]
     if with_val:
         best = max(with_val, key=lambda row: row["val/acc"])
-        result["best_val"] = {name: best[name] for name in ("epoch", "val/acc", *tests) if name in best}
+        wanted = dict.fromkeys(("epoch", "val/acc", *tests))
+        result["best_val"] = {name: best[name] for name in wanted if name in best}
     return result
+
+
+def measured(row: Row) -> list[str]:
+    """Names of accuracies on test parts; without a test part, of those on the validation part."""
+    accuracies = [
+        name for name in row if name.split("/")[-1].startswith("acc") and name.split("/")[0] not in ("train", "val")
+    ]
+    return accuracies or [name for name in row if name.startswith("val/acc")]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -51,23 +63,28 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
         compare_with: Command of the run to compare with, or None.
     """
     metrics = record["metrics"]
-    table = Table(title="Test accuracy (clean labels)", title_justify="left")
+    parts = list(dict.fromkeys(name.split("/")[0] for name in measured(metrics["last"])))
+    only_val = parts == ["val"]
+    title = "Validation accuracy (given labels)" if only_val else "Test accuracy (clean labels)"
+    table = Table(title=title, title_justify="left")
     table.add_column("prediction")
     columns = {"last": "last epoch", "mean_of_last": f"mean of last {metrics['mean_of_last']['epochs']}"}
     if "best_val" in metrics:
         columns["best_val"] = f"best on validation (epoch {metrics['best_val']['epoch'] + 1})"
-    for title in columns.values():
-        table.add_column(title, justify="right")
-    for rule, title in HEADS.items():
-        name = f"test/acc_{rule}"
-        if name in metrics["last"]:
-            table.add_row(title, *(f"{metrics[column][name]:.2%}" for column in columns))
+    for column in columns.values():
+        table.add_column(column, justify="right")
+    for part in parts:
+        for rule, head in HEADS.items():
+            name = f"{part}/acc_{rule}"
+            if name in metrics["last"]:
+                label = head if part in ("test", "val") else f"{head}, {part}"
+                table.add_row(label, *(f"{metrics[column][name]:.2%}" for column in columns))
     lines = [_noise_line(record["noise"])]
     last = metrics["last"]
     lines += [
         f"AUROC with which 1 - confidence of {name.split('/')[0]} finds wrong labels: {value:.3f}"
         for name, value in last.items()
-        if name.split("/")[1:2] == ["auroc"]
+        if name.split("/")[1:2] == ["auroc"] and not name.startswith("select/")
     ]
     if "train/memorised" in last:
         lines.append(f"wrong labels learned by heart: {last['train/memorised']:.1%}")
@@ -82,5 +99,7 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
 def _noise_line(noise: dict[str, Any]) -> str:
     if noise["realised_rate"] is None:
         return "noise: none added; which labels are wrong is not known"
+    if noise["kind"] == "none":
+        return f"noise: none added; {noise['realised_rate']:.1%} of the training labels differ from the clean ones"
     nominal = "" if noise["rate"] is None else f" {noise['rate']:g}"
     return f"noise: {noise['kind']}{nominal}, {noise['realised_rate']:.1%} of the training labels are wrong"

@@ -1,5 +1,7 @@
 """Collectives that are the identity in a single process."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -61,3 +63,22 @@ def gather_rows(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         torch.cat([part[:size] for part, size in zip(all_index, sizes)]),
         torch.cat([part[:size] for part, size in zip(all_rows, sizes)]),
     )
+
+
+def from_rank_zero(compute: Callable[[], Tensor], like: Tensor) -> Tensor:
+    """Compute a tensor on rank 0 and hand it to all; every rank must call it.
+
+    For computations on the CPU that are slow, or whose last bits depend on libraries and threads.
+
+    Args:
+        compute: Called on rank 0 only; returns a tensor of the shape and type of ``like``.
+        like: Tells shape, type and device.
+
+    Returns:
+        The tensor, on the device of ``like``, equal on all ranks.
+    """
+    if world_size() == 1:
+        return compute().to(like)
+    value = compute().to(like).contiguous() if rank() == 0 else torch.empty_like(like)
+    dist.broadcast(value, src=0)
+    return value

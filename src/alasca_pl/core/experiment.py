@@ -21,7 +21,8 @@ _MAY_CHANGE = (
     "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.benchmark",
-    "data.root", "data.path", "data.download", "data.eval_batch_size",
+    "data.root", "data.path", "data.extract_to", "data.download", "data.eval_batch_size", "data.num_workers", "data.check",
+    "noise.root", "noise.path", "noise.like.root", "noise.like.path",
 )  # fmt: skip
 
 

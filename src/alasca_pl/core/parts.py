@@ -1,7 +1,7 @@
 """The contracts of a noisy-label method: each slot answers one question about a training step.
 
-All parts except the gradient transform are modules one level deep: contract, then method. A part that holds state per
-training sample exists once per network.
+All parts are modules one level deep: contract, then method. A part that holds state per training sample exists once per
+network; selector, mixer and gradient transform exist once per run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from alasca_pl.core.types import Progress, StepView, Targets
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.types import Batch, Progress, StepView, Targets
 
 
 class Part(nn.Module):
     """What criteria, selectors, regularizers and mixers have in common."""
 
     needs: frozenset[str] = frozenset()
-    """Fields of ``NetworkOutput`` that exist only if asked for: ``aux_logits``, ``taps``."""
+    """Fields of ``NetworkOutput`` that exist only if asked for: ``aux_logits`` (with ``aux_features``), ``taps``."""
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
         """Update the state that the part keeps per sample; called once per step and network, before any loss.
@@ -35,9 +36,25 @@ class Part(nn.Module):
             label: Observed labels of the whole training split, int64 (N,).
 
         Returns:
-            Float (N,), larger where the label looks right, or None if the part has no opinion.
+            Float (N,), or (M, N) from parts that exist once per run, larger where the label looks right; or None if the
+            part has no opinion (yet).
         """
         return None
+
+
+class ScanningPart(Part):
+    """A part, one per run, that may look at the whole training set before an epoch.
+
+    What it makes of a look is kept in its state, which checkpoints hold: a run that is resumed within an epoch does not
+    look again.
+    """
+
+    def scan(self, progress: Progress) -> ScanRequest | None:
+        """Say what to collect before the epoch that begins at ``progress``, or None for nothing."""
+        return None
+
+    def refresh(self, result: ScanResult, progress: Progress) -> None:
+        """Take in what was collected; called on every rank with the same result, if ``scan`` asked for one."""
 
 
 class Criterion(Part):
@@ -57,7 +74,7 @@ class Criterion(Part):
         raise NotImplementedError
 
 
-class SampleSelector(Part):
+class SampleSelector(ScanningPart):
     """Which samples count, and how much?"""
 
     normalise: Literal["selected", "batch"] = "selected"
@@ -104,19 +121,23 @@ class InputMixer(Part):
     Draws must be a function of ``progress`` and of seeds given at construction, so that a resumed run repeats them.
     """
 
-    def forward(self, image: Tensor, targets: Targets, progress: Progress) -> tuple[Tensor, Targets]:
+    partners: Literal["none", "same_label"] = "none"
+    """Whether batches shall bring for each sample another random one from the whole training set, and which."""
+
+    def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         """Return mixed images (B, C, H, W) and what each is a mix of."""
         raise NotImplementedError
 
 
-class GradientTransform:
+class GradientTransform(ScanningPart):
     """Is the gradient edited before the optimiser's step?"""
 
-    def __call__(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
+    def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
         """Edit ``grad`` in place, after gradients were summed over ranks and unscaled and before they are clipped.
 
         Args:
-            parameters: All parameters of one network.
+            parameters: Parameters of one network without its auxiliary heads, or those of its auxiliary heads; apart, so
+                that heads change nothing for the main network.
             progress: Where the run stands.
         """
         raise NotImplementedError

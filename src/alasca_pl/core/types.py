@@ -22,6 +22,22 @@ class Batch(NamedTuple):
     """(B,) int64, observed, possibly wrong."""
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """(B,) int64 in [0, N), position in the training split; it never changes during a run."""
+    views: tuple[Tensor, ...] = ()
+    """Further views of the same samples, each like ``image``, in the order in which a step asked for them."""
+    partner: Tensor | None = None
+    """(B,) int64: for each sample the index of another training sample, if a mixer asked for one."""
+    partner_image: Tensor | None = None
+    """Images of the partners, like ``image``."""
+
+
+class Tap(NamedTuple):
+    """An activation after a normalisation layer, for penalties on its gradient."""
+
+    value: Tensor
+    """(B, C, H, W), attached to the graph."""
+    scale: Tensor
+    """(C,), the layer's factor per channel. The gradient with respect to what the layer had before it multiplied by
+    this factor is ``scale`` times the gradient with respect to ``value``."""
 
 
 class NetworkOutput(NamedTuple):
@@ -33,8 +49,10 @@ class NetworkOutput(NamedTuple):
     """Each (B, K), shallow to deep; empty without auxiliary heads."""
     features: Tensor
     """(B, D) input of the main head."""
-    taps: tuple[Tensor, ...] = ()
-    """Intermediate activations; empty unless a part needs them."""
+    taps: tuple[Tap, ...] = ()
+    """Activations inside the backbone's blocks; empty unless a part needs them."""
+    aux_features: tuple[Tensor, ...] = ()
+    """Each (B, D), input of the last layer of each auxiliary head; empty without auxiliary heads."""
 
 
 class Targets(NamedTuple):
@@ -91,6 +109,8 @@ class StepResult(NamedTuple):
     """Per network (B, K), detached predictions for the unmixed samples, for monitors."""
     weight: Tensor
     """(M, B) selection weights, detached, for monitors."""
+    losses: Tensor | None = None
+    """(M, B) base losses, detached, for monitors; None if the step has none."""
 
 
 class DataFacts(NamedTuple):
@@ -109,3 +129,10 @@ class DataFacts(NamedTuple):
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, ...]
     """Likewise."""
+    eval_parts: tuple[str, ...] = ("val", "test")
+    """Names of the parts that accuracy is measured on."""
+    realised_rate: float | None = None
+    """True share of wrong labels in the training split, or None where nobody knows. Only for measuring, and for methods
+    that are told so by ``noise_rate: oracle`` in their config."""
+    class_counts: tuple[int, ...] = ()
+    """Samples of each class in the training split, by observed label."""

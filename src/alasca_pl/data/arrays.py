@@ -1,11 +1,16 @@
 """Images as one uint8 array, and what readers return."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from alasca_pl.noise.labels import Labels
+
+if TYPE_CHECKING:
+    from alasca_pl.data.files import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -14,18 +19,21 @@ class ImageArrays:
 
     Attributes:
         images: uint8 (N, H, W, C).
-        labels: int64 (N,).
+        labels: As given, int64 (N,).
+        clean: Labels known to be right, int64 (N,), or None where nobody knows. For measuring only.
     """
 
     images: npt.NDArray[np.uint8]
     labels: Labels
+    clean: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: npt.NDArray[np.int64]) -> "ImageArrays":
         """Return the samples at the given positions."""
-        return ImageArrays(self.images[index], self.labels[index])
+        clean = None if self.clean is None else self.clean[index]
+        return ImageArrays(self.images[index], self.labels[index], clean)
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,19 @@ class RawData:
 
     Attributes:
         train: Training samples, with labels as the data set has them.
-        test: Test samples with clean labels.
+        test: Test samples with clean labels, or None.
         val: The data set's own validation part, or None if one is to be split off.
         class_names: One name per class, or empty.
+        extra: Further test parts by name.
+        skipped: Names of corrupt images that were left out on request.
     """
 
-    train: ImageArrays
-    test: ImageArrays
-    val: ImageArrays | None = None
-    class_names: tuple[str, ...] = field(default=())
+    train: "ImageArrays | ImageFiles"
+    test: "ImageArrays | ImageFiles | None" = None
+    val: "ImageArrays | ImageFiles | None" = None
+    class_names: tuple[str, ...] = ()
+    extra: "Mapping[str, ImageArrays | ImageFiles]" = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
 
 def as_images(array: np.ndarray, what: str) -> npt.NDArray[np.uint8]:

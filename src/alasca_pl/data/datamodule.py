@@ -1,25 +1,38 @@
 """From a reader to batches: split, noise, normalisation, loaders."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import lightning as L
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from alasca_pl.core.distributed import rank, world_size
-from alasca_pl.core.seeds import derive_seed
+from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.arrays import ImageArrays, RawData
-from alasca_pl.data.batches import EvalBatches, TrainBatches
-from alasca_pl.data.transforms import CropFlip
+from alasca_pl.data.batches import ArrayBatches, EpochPlan, EvalArrays, EvalFiles, FileBatches, Normalise
+from alasca_pl.data.files import ImageFiles, check_images, decode_all, infer_channels, infer_size
+from alasca_pl.data.transforms import SMALL, AugmentName, View, make_view
 from alasca_pl.noise.labels import NoisyLabels
-from alasca_pl.noise.model import NoiseModel
+from alasca_pl.noise.model import NoiseModel, Pixels, Samples
+
+log = logging.getLogger(__name__)
+
+Part = ImageArrays | ImageFiles
+# Where sizes differ, the nearest of the sizes that the field trains with.
+_USUAL_SIZES = (28, 32, 64, 224)
+# So many images tell mean and standard deviation where decoding all of them would take long.
+_NORMALISATION_SAMPLE = 2000
 
 
-class ArrayDataModule(L.LightningDataModule):
-    """Data sets that fit into memory as one uint8 array; batches are made on the device that trains.
+class NoisyDataModule(L.LightningDataModule):
+    """Images and labels for training and measuring.
 
     Reading, splitting and drawing noise happen once, at construction, each from its own random stream: every method,
     process and epoch sees the same split and the same wrong labels.
@@ -33,22 +46,41 @@ class ArrayDataModule(L.LightningDataModule):
         split_seed: Seed of the split.
         batch_size: Size of the global batch; every process takes its part.
         eval_batch_size: Size of one process's evaluation batches.
-        num_classes: K, or None to take the largest label + 1.
+        num_classes: K, or None to take the number of class names, else the largest label + 1.
         num_samples: N after the split, or None; if given, the data must agree.
-        num_val: Samples split off for validation, evenly over the classes, unless the reader brings its own part.
+        num_val: Samples split off for validation, evenly over the classes, unless the reader brings its own part: a
+            number, or a share below 1.
         noisy_val: Whether validation labels carry the same kind of noise, as they would where nobody has clean labels.
         max_train_samples: Keep a random subset of this size, evenly over the classes; None keeps all.
-        trusted_labels: Whether the labels of the data set are clean. If not, and no noise is added, nothing that needs
-            clean labels is measured.
+        max_test_samples: Measure on a fixed random subset of the test part; None measures on all of it.
+        trusted_labels: Whether the labels of the data set are clean. If not, none are known to be clean and no noise is
+            added, nothing that needs clean labels is measured.
         mean: Per channel of pixels scaled to [0, 1], or None to measure it on the training part.
         std: Likewise.
-        augment: Augmentation of training images, or None.
+        augment: Augmentation of training images: ``none``, ``weak`` or ``strong``, see ``make_view``.
+        padding: See ``make_view``.
+        flip: See ``make_view``.
         drop_last: Leave out a last batch that is smaller.
+        subset_size: See ``EpochPlan``.
+        subset_redraw: See ``EpochPlan``.
+        image_size: Height and width, one number for both, of images from files; None takes their own if all are alike,
+            else the nearest usual size.
+        channels: 1 or 3, for images from files; None asks the images.
+        loader: ``arrays`` decodes all files once and keeps them in memory; ``files`` decodes them in workers each epoch;
+            ``auto`` takes arrays while all parts together need no more than ``memory_limit_mb``.
+        memory_limit_mb: Limit for ``auto``, in megabytes.
+        num_workers: Worker processes that decode files, per process of the run.
+        check: What is looked at before training: ``full`` decodes each file, ``header`` reads its header, ``none``
+            nothing.
+        on_corrupt: ``error`` stops at images that cannot be read; ``skip`` leaves them out and says so.
 
     Attributes:
         facts: What the rest of the program must know of the data.
         noisy_labels: Labels of the training part.
         val_labels: Labels of the validation part, or None without one.
+        data_digest: Hash of the data set's training images before any split: of pixels if it brings arrays, else of file
+            names and sizes.
+        skipped: Names of images that were left out because they cannot be read.
 
     Raises:
         ValueError: If a value does not fit the data.
@@ -65,65 +97,136 @@ class ArrayDataModule(L.LightningDataModule):
         eval_batch_size: int = 500,
         num_classes: int | None = None,
         num_samples: int | None = None,
-        num_val: int = 0,
+        num_val: int | float = 0,
         noisy_val: bool = True,
         max_train_samples: int | None = None,
+        max_test_samples: int | None = None,
         trusted_labels: bool = True,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        augment: CropFlip | None = None,
+        augment: AugmentName | None = None,
+        padding: int | None = None,
+        flip: bool = True,
         drop_last: bool = False,
+        subset_size: int | None = None,
+        subset_redraw: bool = True,
+        image_size: int | Sequence[int] | None = None,
+        channels: int | None = None,
+        loader: Literal["auto", "arrays", "files"] = "auto",
+        memory_limit_mb: int = 2000,
+        num_workers: int = 2,
+        check: Literal["full", "header", "none"] = "full",
+        on_corrupt: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__()
-        for what, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if value < 1:
-                raise ValueError(f"{what} must be at least 1, got {value}")
+        _check_numbers(batch_size=batch_size, eval_batch_size=eval_batch_size)
+        for what, value, choices in (
+            ("loader", loader, ("auto", "arrays", "files")),
+            ("check", check, ("full", "header", "none")),
+            ("on_corrupt", on_corrupt, ("error", "skip")),
+        ):
+            if value not in choices:
+                raise ValueError(f"unknown data.{what} {value!r}; choose one of {', '.join(choices)}")
+        if not isinstance(num_workers, int) or num_workers < 0:
+            raise ValueError(f"data.num_workers must be a whole number of at least 0, got {num_workers!r}")
         raw = reader()
-        num_classes = _count_classes(raw, num_classes, name)
         self.name = name
         self.seed = seed
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
-        self.augment = augment
         self.drop_last = drop_last
-        train_index, val_index = _split(raw, num_val, max_train_samples, split_seed)
-        train = raw.train.take(train_index)
-        if raw.val is not None:
-            val: ImageArrays | None = raw.val
-            val_index = np.arange(len(raw.val))
-        else:
-            val = raw.train.take(val_index) if len(val_index) else None
+        self.num_workers = num_workers
+        self._subset = (subset_size, subset_redraw)
+        self._augment = (augment, padding, flip)
+        parts, self.skipped = _files_checked(raw, check, on_corrupt)
+        num_classes = _count_classes(parts, raw.class_names, num_classes, name)
+        self.data_digest = _digest(parts["train"])
+        parts, indices = _split(parts, num_val, max_train_samples, max_test_samples, split_seed)
+        if subset_size is not None and subset_size < num_classes:
+            raise ValueError(
+                f"data.subset_size is {subset_size}, which is less than one of each of {num_classes} classes"
+            )
+        self._size, self._channels, fit = _shape(parts, image_size, channels)
+        self._fit = fit
+        self._parts = _load(parts, self._size, self._channels, loader, memory_limit_mb, num_workers)
+        train = self._parts["train"]
         if num_samples is not None and max_train_samples is None and len(train) != num_samples:
             raise ValueError(
                 f"data.num_samples says {num_samples}, but {name} has {len(train)} training samples after the split; "
                 "correct it, or set it to null"
             )
-        self.noisy_labels = noise.draw(train.labels, train_index, num_classes, "train", trusted_labels)
+
+        def draw(part: str, model: NoiseModel) -> NoisyLabels:
+            data = self._parts[part]
+            own = part == "val" and raw.val is not None
+            samples = Samples(data.labels, indices[part], num_classes, part, own, self._pixels(part), self.data_digest)
+            return model.draw(samples, data.clean, trusted_labels)
+
+        self.noisy_labels = draw("train", noise)
         self.val_labels: NoisyLabels | None = None
-        if val is not None:
-            of_val = noise if noisy_val else NoiseModel()
-            self.val_labels = of_val.draw(val.labels, val_index, num_classes, "val", trusted_labels)
-        self._images = {"train": _to_tensor(train), "test": _to_tensor(raw.test)}
-        self._labels = {"train": torch.from_numpy(self.noisy_labels.label), "test": torch.from_numpy(raw.test.labels)}
-        if val is not None and self.val_labels is not None:
-            self._images["val"] = _to_tensor(val)
+        if "val" in self._parts:
+            self.val_labels = draw("val", noise if noisy_val else NoiseModel())
+        self._images: dict[str, Tensor] = {
+            part: torch.from_numpy(data.images).permute(0, 3, 1, 2).contiguous()
+            for part, data in self._parts.items()
+            if isinstance(data, ImageArrays)
+        }
+        self._labels = {
+            part: torch.from_numpy(data.labels if data.clean is None else data.clean)
+            for part, data in self._parts.items()
+        }
+        self._labels["train"] = torch.from_numpy(self.noisy_labels.label)
+        if self.val_labels is not None:
             self._labels["val"] = torch.from_numpy(self.val_labels.label)
-        self._mean, self._std = _normalisation(self._images["train"], mean, std)
+        self._mean, self._std = _normalisation(self._pixel_sample(), mean, std)
         self.facts = DataFacts(
             name=name,
             num_classes=num_classes,
             num_samples=len(train),
-            image_shape=(train.images.shape[3], train.images.shape[1], train.images.shape[2]),
+            image_shape=(self._channels, *self._size),
             noise_digest=self.noisy_labels.digest,
             class_names=raw.class_names or tuple(str(k) for k in range(num_classes)),
             mean=tuple(self._mean.tolist()),
             std=tuple(self._std.tolist()),
+            eval_parts=tuple(part for part in self._parts if part != "train"),
+            realised_rate=self.noisy_labels.realised_rate,
+            class_counts=tuple(np.bincount(self.noisy_labels.label, minlength=num_classes).tolist()),
         )
+        self._make_view(augment)
+        self._views: tuple[str, ...] = ("default",)
+        self._partner = False
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of samples of each part."""
         return {part: len(labels) for part, labels in self._labels.items()}
+
+    def describe(self) -> list[str]:
+        """Say in lines of text what was found: parts, classes, images, normalisation."""
+        names = self.facts.class_names
+        listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        train = self._parts["train"]
+        where = "in memory" if isinstance(train, ImageArrays) else f"decoded each epoch by {self.num_workers} workers"
+        numbers = ", ".join(f"{size:,} {part}" for part, size in self.sizes.items())
+        colour = {1: "grey", 3: "RGB"}[self._channels]
+        lines = [
+            f"{self.name}: {numbers}; {len(names)} classes: {listed}",
+            f"images: {self._size[0]} x {self._size[1]}, {colour}, {where}, augmentation {self._augment[0] or 'none'}",
+            f"normalisation: mean {_numbers(self.facts.mean)}, std {_numbers(self.facts.std)}",
+        ]
+        if self.skipped:
+            lines.append(f"left out because they cannot be read: {len(self.skipped)} images")
+        return lines
+
+    def request(self, views: Sequence[str] = ("default",), partner: bool = False) -> None:
+        """Say what training batches must bring; see ``Step.views`` and ``InputMixer.partners``.
+
+        Raises:
+            ValueError: If a view is unknown.
+        """
+        for view in views:
+            self._named_view(view)
+        self._views, self._partner = tuple(views), partner
 
     def check_processes(self, world: int) -> None:
         """Raise ``ValueError`` unless batches and parts can be dealt to so many processes."""
@@ -132,101 +235,282 @@ class ArrayDataModule(L.LightningDataModule):
                 f"data.batch_size {self.batch_size} is the global batch and cannot be split over {world} processes; "
                 f"choose a multiple of {world}, or another trainer.devices"
             )
-        if self.batch_size > self.facts.num_samples:
+        size = self._plan(1, 0).size
+        if self.batch_size > size:
             raise ValueError(
-                f"data.batch_size {self.batch_size} exceeds the {self.facts.num_samples} training samples; choose a smaller one"
+                f"data.batch_size {self.batch_size} exceeds the {size} training samples; choose a smaller one"
             )
-        rest = self.facts.num_samples % self.batch_size
+        rest = size % self.batch_size
         if 0 < rest < 2 * world and not self.drop_last:
             raise ValueError(
                 f"the last batch of an epoch has only {rest} of {self.batch_size} samples for {world} process(es); "
                 "choose another data.batch_size or set data.drop_last=true"
             )
-        for part, size in self.sizes.items():
-            if size < world:
-                raise ValueError(f"the {part} part has {size} samples for {world} processes; use fewer trainer.devices")
+        for part, count in self.sizes.items():
+            if count < world:
+                raise ValueError(
+                    f"the {part} part has {count} samples for {world} processes; use fewer trainer.devices"
+                )
 
-    def _device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-
-    def _to_device(self, part: str) -> tuple[Tensor, Tensor]:
-        # Moved once: all batches of the run are then gathered where the network is.
-        device = self._device()
-        self._images[part] = self._images[part].to(device)
-        self._labels[part] = self._labels[part].to(device)
-        return self._images[part], self._labels[part]
-
-    def train_dataloader(self) -> TrainBatches:
-        images, label = self._to_device("train")
-        return TrainBatches(
-            images,
+    def train_dataloader(self) -> ArrayBatches | FileBatches:
+        label = self._label_on_device("train")
+        plan = self._plan(world_size(), rank())
+        views = [self._named_view(view) for view in self._views]
+        train = self._parts["train"]
+        if isinstance(train, ImageArrays):
+            return ArrayBatches(self._on_device("train"), label, self._normalise(), plan, views, self._partner)
+        return FileBatches(
+            train.images,
+            self._channels,
             label,
-            self._mean,
-            self._std,
-            self.batch_size,
-            derive_seed(self.seed, "batches"),
-            self.augment,
-            self.drop_last,
-            rank(),
-            world_size(),
+            self._normalise(),
+            plan,
+            views,
+            self._partner,
+            self._cover(),
+            self.num_workers,
         )
 
-    def eval_batches(self, part: str) -> EvalBatches:
-        """Batches of a part (``train``, ``val`` or ``test``) in order and without augmentation.
+    def eval_batches(self, part: str) -> EvalArrays | EvalFiles:
+        """Batches of a part (``train``, ``val``, ``test``, ...) in order and without augmentation.
 
         Raises:
             ValueError: If there is no such part.
         """
-        if part not in self._images:
-            raise ValueError(f"{self.name} has no part {part!r}; choose one of {', '.join(self._images)}")
-        images, label = self._to_device(part)
-        return EvalBatches(images, label, self._mean, self._std, self.eval_batch_size, rank(), world_size())
+        if part not in self._parts:
+            raise ValueError(f"{self.name} has no part {part!r}; choose one of {', '.join(self._parts)}")
+        label = self._label_on_device(part)
+        data = self._parts[part]
+        if isinstance(data, ImageArrays):
+            return EvalArrays(
+                self._on_device(part), label, self._normalise(), self.eval_batch_size, rank(), world_size()
+            )
+        return EvalFiles(
+            data.images,
+            self._channels,
+            label,
+            self._normalise(),
+            self._make_view("none"),
+            self._cover(),
+            self.eval_batch_size,
+            rank(),
+            world_size(),
+            self.num_workers,
+        )
 
-    def val_dataloader(self) -> dict[str, EvalBatches]:
-        """Validation and test part by name; both are measured after every epoch."""
-        return {part: self.eval_batches(part) for part in ("val", "test") if part in self._images}
+    def val_dataloader(self) -> dict[str, EvalArrays | EvalFiles]:
+        """Parts that are measured after every epoch, by name."""
+        return {part: self.eval_batches(part) for part in self.facts.eval_parts}
+
+    def _make_view(self, name: AugmentName | None) -> View:
+        _, padding, flip = self._augment
+        from_files = isinstance(self._parts["train"], ImageFiles)
+        return make_view(name, self._size, from_files and self._fit and self._cover() is None, padding, flip)
+
+    def _cover(self) -> tuple[int, int] | None:
+        return self._size if self._fit and max(self._size) <= SMALL else None
+
+    def _named_view(self, name: str) -> View:
+        return self._make_view(self._augment[0] if name == "default" else name)  # type: ignore[arg-type]
+
+    def _plan(self, world: int, this: int) -> EpochPlan:
+        return EpochPlan(
+            torch.from_numpy(self.noisy_labels.label),
+            self.batch_size,
+            derive_seed(self.seed, "batches"),
+            self.drop_last,
+            *self._subset,
+            rank=this,
+            world=world,
+        )
+
+    def _normalise(self) -> Normalise:
+        return Normalise(self._mean, self._std)
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+
+    def _on_device(self, part: str) -> Tensor:
+        # Moved once: all batches of the run are then gathered where the network is.
+        self._images[part] = self._images[part].to(self._device())
+        return self._images[part]
+
+    def _label_on_device(self, part: str) -> Tensor:
+        self._labels[part] = self._labels[part].to(self._device())
+        return self._labels[part]
+
+    def _pixels(self, part: str) -> Pixels:
+        data = self._parts[part]
+        if isinstance(data, ImageArrays):
+            return lambda start, stop: data.images[start:stop]
+        files = data
+        return lambda start, stop: self._decoded(files, np.arange(start, stop))
+
+    def _decoded(self, files: ImageFiles, index: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return decode_all(files.take(index), self._size, self._channels, self.num_workers).images
+
+    def _pixel_sample(self) -> Tensor:
+        """Images to measure the normalisation on, uint8 (n, C, H, W)."""
+        train = self._parts["train"]
+        if isinstance(train, ImageArrays):
+            return self._images["train"]
+        order = torch.randperm(len(train), generator=generator(0, "normalisation"))[:_NORMALISATION_SAMPLE]
+        return torch.from_numpy(self._decoded(train, np.sort(order.numpy()))).permute(0, 3, 1, 2)
 
 
-def _count_classes(raw: RawData, declared: int | None, name: str) -> int:
-    parts = {"training": raw.train, "validation": raw.val, "test": raw.test}
-    largest, where = max((int(part.labels.max()), name) for name, part in parts.items() if part is not None)
-    num_classes = int(raw.train.labels.max()) + 1 if declared is None else declared
+def _check_numbers(**numbers: int) -> None:
+    for what, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{what} must be at least 1, got {value}")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "/".join(f"{value:.3f}" for value in values)
+
+
+def _files_checked(raw: RawData, check: str, on_corrupt: str) -> tuple[dict[str, Part], tuple[str, ...]]:
+    parts: dict[str, Part] = {"train": raw.train}
+    if raw.val is not None:
+        parts["val"] = raw.val
+    if raw.test is not None:
+        parts["test"] = raw.test
+    for name, part in raw.extra.items():
+        if name in ("train", "val", "test"):
+            raise ValueError(f"a further test part cannot be called {name!r}; that name is taken")
+        parts[name] = part
+    files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
+    if not files:
+        return parts, raw.skipped
+    whole, skipped = check_images(files, check, on_corrupt, class_names=raw.class_names)  # type: ignore[arg-type]
+    return parts | whole, raw.skipped + tuple(skipped)
+
+
+def _count_classes(parts: Mapping[str, Part], names: Sequence[str], declared: int | None, name: str) -> int:
+    largest, where = max((int(part.labels.max()), part_name) for part_name, part in parts.items())
+    found = len(names) or int(parts["train"].labels.max()) + 1
+    num_classes = found if declared is None else declared
     if num_classes < 2:
         raise ValueError(f"{name} has {num_classes} class(es); a classifier needs at least 2")
     if largest >= num_classes:
+        where = {"train": "training", "val": "validation"}.get(where, where)
         raise ValueError(
             f"the {where} part of {name} holds label {largest}, but with {num_classes} classes labels must "
             f"lie in 0 to {num_classes - 1}; "
             "correct the data or data.num_classes"
         )
+    if names and len(names) != num_classes:
+        raise ValueError(
+            f"data.num_classes says {num_classes}, but {name} has {len(names)} classes ({', '.join(names[:5])}, ...); "
+            "set it to null"
+        )
     return num_classes
 
 
-def _split(raw: RawData, num_val: int, max_train: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    everything = np.arange(len(raw.train))
-    none = everything[:0]
-    train, val = everything, none
-    if num_val < 0 or num_val >= len(everything):
+def _split(
+    parts: dict[str, Part], num_val: int | float, max_train: int | None, max_test: int | None, seed: int
+) -> tuple[dict[str, Part], dict[str, npt.NDArray[np.int64]]]:
+    """Split off validation samples and take subsets; also returns each part's positions where it came from."""
+    whole = parts["train"]
+    everything = np.arange(len(whole))
+    train, val = everything, everything[:0]
+    own_val = "val" in parts
+    wanted = round(num_val * len(everything)) if isinstance(num_val, float) and 0 < num_val < 1 else num_val
+    if not float(wanted).is_integer() or wanted < 0 or wanted >= len(everything):
         raise ValueError(f"data.num_val is {num_val}, but there are {len(everything)} training samples")
-    if raw.val is None and num_val:
-        train, val = _stratified(everything, raw.train.labels, num_val, derive_seed(seed, "split"))
+    if not own_val and wanted:
+        train, val = _stratified(everything, whole.labels, int(wanted), derive_seed(seed, "split"), "data.num_val")
     if max_train is not None and max_train < len(train):
         if max_train < 1:
             raise ValueError(f"data.max_train_samples must be at least 1, got {max_train}")
-        _, train = _stratified(train, raw.train.labels, max_train, derive_seed(seed, "subset"))
-    return train, val
+        _, train = _stratified(train, whole.labels, max_train, derive_seed(seed, "subset"), "data.max_train_samples")
+    result: dict[str, Part] = {"train": whole.take(train)}
+    indices = {"train": train}
+    if own_val:
+        result["val"], indices["val"] = parts["val"], np.arange(len(parts["val"]))
+    elif len(val):
+        result["val"], indices["val"] = whole.take(val), val
+    for name, part in parts.items():
+        if name in ("train", "val"):
+            continue
+        keep = np.arange(len(part))
+        if max_test is not None and max_test < len(part):
+            if max_test < 1:
+                raise ValueError(f"data.max_test_samples must be at least 1, got {max_test}")
+            # The same in every run, so that figures can be compared.
+            order = torch.randperm(len(part), generator=generator(0, "test subset")).numpy()
+            keep = np.sort(order[:max_test])
+        result[name], indices[name] = part.take(keep), keep
+    return result, indices
 
 
-def _stratified(index: np.ndarray, labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _stratified(
+    index: np.ndarray, labels: np.ndarray, size: int, seed: int, what: str
+) -> tuple[np.ndarray, np.ndarray]:
     try:
         rest, part = train_test_split(index, test_size=size, stratify=labels[index], random_state=seed % 2**32)
     except ValueError as error:
-        raise ValueError(f"cannot take {size} of {len(index)} samples evenly over the classes: {error}") from error
+        raise ValueError(
+            f"{what}: cannot take {size} of {len(index)} samples evenly over the classes: {error}; choose another number"
+        ) from error
     return np.sort(rest), np.sort(part)
 
 
-def _to_tensor(arrays: ImageArrays) -> Tensor:
-    return torch.from_numpy(arrays.images).permute(0, 3, 1, 2).contiguous()
+def _shape(
+    parts: Mapping[str, Part], image_size: int | Sequence[int] | None, channels: int | None
+) -> tuple[tuple[int, int], int, bool]:
+    """Find height and width, channels, and whether files must be brought to that size."""
+    train = parts["train"]
+    if isinstance(train, ImageArrays):
+        height, width, found = train.images.shape[1:]
+        asked = _pair(image_size)
+        if (asked is not None and asked != (height, width)) or channels not in (None, found):
+            raise ValueError(
+                f"the images are {height} x {width} with {found} channel(s); data.image_size and data.channels are for "
+                "images from files, set them to null"
+            )
+        return (height, width), found, False
+    if channels not in (None, 1, 3):
+        raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
+    height, width, alike = infer_size(train)
+    for part in parts.values():
+        if isinstance(part, ImageFiles):
+            other = infer_size(part)
+            alike = alike and other == (height, width, True)
+    size = _pair(image_size)
+    if size is None:
+        usual = min(_USUAL_SIZES, key=lambda one: abs(np.log(one / min(height, width))))
+        size = (height, width) if alike else (usual, usual)
+        if not alike:
+            log.info("images differ in size; all are brought to %d x %d, data.image_size says otherwise", *size)
+    return size, channels or infer_channels(train), not (alike and size == (height, width))
+
+
+def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(one, int) and one >= 1 for one in pair):
+        raise ValueError(f"data.image_size must be one or two whole numbers of at least 1, got {size!r}")
+    return pair
+
+
+def _load(
+    parts: dict[str, Part], size: tuple[int, int], channels: int, loader: str, limit_mb: int, num_workers: int
+) -> dict[str, Part]:
+    """Decode files into memory where asked for, or where they fit."""
+    files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
+    need = sum(len(part) for part in files.values()) * size[0] * size[1] * channels
+    if not files or loader == "files" or (loader == "auto" and need > limit_mb * 1e6):
+        return parts
+    return parts | {name: decode_all(part, size, channels, num_workers) for name, part in files.items()}
+
+
+def _digest(train: Part) -> str:
+    if isinstance(train, ImageFiles):
+        return f"files:{train.images.fingerprint()}"
+    content = hashlib.sha256(str(train.images.shape).encode())
+    content.update(np.ascontiguousarray(train.images).data)
+    return f"pixels:{content.hexdigest()}"
 
 
 def _normalisation(images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Tensor, Tensor]:
@@ -235,11 +519,15 @@ def _normalisation(images: Tensor, mean: Sequence[float] | None, std: Sequence[f
         if given is not None and len(given) != channels:
             raise ValueError(f"data.{what} has {len(given)} values, but the images have {channels} channel(s)")
     if mean is None or std is None:
-        # Whole numbers add up without rounding, so any order of the sums gives the same constants.
-        values = images.transpose(0, 1).flatten(1)
-        measured_mean = values.sum(dim=1, dtype=torch.int64) / values.shape[1]
-        squares = (values.to(torch.int64) ** 2).sum(dim=1) / values.shape[1]
-        measured_std = (squares - measured_mean**2).clamp_min(1.0).sqrt()
+        # Whole numbers add up without rounding, so any order of the sums gives the same constants. From the histogram,
+        # because a copy of all pixels as wide numbers would not fit into memory.
+        levels = torch.arange(256, dtype=torch.float64)
+        counts = torch.stack(
+            [torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(channels)]
+        ).double()
+        total = counts.sum(dim=1)
+        measured_mean = counts @ levels / total
+        measured_std = (counts @ levels**2 / total - measured_mean**2).clamp_min(1.0).sqrt()
     to_use_mean = measured_mean / 255 if mean is None else torch.tensor(mean)
     to_use_std = measured_std / 255 if std is None else torch.tensor(std)
     if not bool((to_use_std > 0).all()):

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from alasca_pl.noise.labels import Labels
-from alasca_pl.noise.model import NoiseModel, draw_from_matrix, share
+from alasca_pl.noise.model import NoiseModel, Samples, draw_from_matrix, share
 
 # Superclass of each fine class of CIFAR-100, in order of the fine ids.
 _SUPERCLASS = (
@@ -68,7 +68,8 @@ class AsymmetricNoise(NoiseModel):
         self.groups = groups
         self.double_flip = double_flip
 
-    def corrupt(self, label: Labels, num_classes: int, rng: np.random.Generator) -> Labels:
+    def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
+        label, num_classes = samples.label, samples.num_classes
         if self.class_map is None:
             return draw_from_matrix(label, self._cycles(num_classes), rng)
         for source, target in self.class_map.items():

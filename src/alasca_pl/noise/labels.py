@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alasca_pl.core.files import write_atomically
-from alasca_pl.core.npz import open_npz
+from alasca_pl.core.npz import ArrayFile, open_npz
 
 Labels = npt.NDArray[np.int64]
 
@@ -26,6 +26,9 @@ class NoisyLabels:
         kind: Name of the noise model.
         rate: Nominal noise rate, or None where the kind has none.
         seed: Seed of the draw, or None.
+        data_digest: Hash of the data set's training set that the labels belong to, or None if nobody computed one.
+        own_part: Whether they are for a validation part that the data set brings itself, in which ``index`` then counts.
+            Files do not keep it: they are for training sets.
     """
 
     label: Labels
@@ -35,11 +38,22 @@ class NoisyLabels:
     kind: str
     rate: float | None
     seed: int | None
+    data_digest: str | None = None
+    own_part: bool = False
 
     @property
     def realised_rate(self) -> float | None:
         """Share of wrong labels, or None where clean labels are unknown."""
         return None if self.clean_label is None else float(np.mean(self.label != self.clean_label))
+
+    @property
+    def class_rates(self) -> npt.NDArray[np.float64] | None:
+        """Share of wrong labels of each clean class, (K,); NaN for absent classes. None without clean labels."""
+        if self.clean_label is None:
+            return None
+        size = np.bincount(self.clean_label, minlength=self.num_classes)
+        wrong = np.bincount(self.clean_label[self.label != self.clean_label], minlength=self.num_classes)
+        return np.where(size > 0, wrong / np.maximum(size, 1), np.nan)
 
     @property
     def transition_matrix(self) -> npt.NDArray[np.float64] | None:
@@ -61,32 +75,97 @@ class NoisyLabels:
     def save(self, path: Path) -> None:
         """Write everything to an ``npz`` file, whole or not at all."""
         arrays: dict[str, Any] = {
-            "label": self.label,
-            "index": self.index,
+            "label": np.asarray(self.label, dtype=np.int64),
+            "index": np.asarray(self.index, dtype=np.int64),
             "num_classes": np.int64(self.num_classes),
             "kind": np.str_(self.kind),
             "rate": np.float64(np.nan if self.rate is None else self.rate),
             "seed": np.int64(-1 if self.seed is None else self.seed),
         }
         if self.clean_label is not None:
-            arrays["clean_label"] = self.clean_label
+            arrays["clean_label"] = np.asarray(self.clean_label, dtype=np.int64)
+        if self.data_digest is not None:
+            arrays["data_digest"] = np.str_(self.data_digest)
         write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: Path) -> "NoisyLabels":
-        """Read what ``save`` wrote; nothing in the file is executed.
+        """Read what ``save`` wrote; nothing in the file is executed, and everything in it is checked.
 
         Raises:
             ValueError: If the file is damaged or holds something else.
         """
         with open_npz(path) as file:
-            rate, seed = float(file["rate"]), int(file["seed"])
+            num_classes = int(_scalar(file, "num_classes", "iu"))
+            rate = float(_scalar(file, "rate", "f"))
+            seed = int(_scalar(file, "seed", "iu"))
+            if num_classes < 1:
+                raise ValueError(f"num_classes is {num_classes}; there must be at least 1")
+            if not (np.isnan(rate) or 0.0 <= rate <= 1.0):
+                raise ValueError(f"rate is {rate}; it must lie in [0, 1], or be NaN for none")
+            label = _column(file, "label", num_classes)
+            index = _column(file, "index")
+            clean_label = _column(file, "clean_label", num_classes) if "clean_label" in file else None
+            for name, column in (("index", index), ("clean_label", clean_label)):
+                if column is not None and len(column) != len(label):
+                    raise ValueError(f"label has {len(label)} values, but {name} {len(column)}")
+            check_index(index)
             return cls(
-                label=file["label"],
-                clean_label=file["clean_label"] if "clean_label" in file else None,
-                index=file["index"],
-                num_classes=int(file["num_classes"]),
-                kind=str(file["kind"]),
+                label=label,
+                clean_label=clean_label,
+                index=index,
+                num_classes=num_classes,
+                kind=str(_scalar(file, "kind", "U")),
                 rate=None if np.isnan(rate) else rate,
                 seed=None if seed < 0 else seed,
+                data_digest=str(_scalar(file, "data_digest", "U")) if "data_digest" in file else None,
             )
+
+
+def check_labels(labels: Labels, num_classes: int, what: str) -> None:
+    """Raise ``ValueError`` unless all labels lie in 0 to K - 1; ``what`` names them."""
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        raise ValueError(
+            f"{what} holds {labels[outside[0]]} at row {outside[0]}; "
+            f"with {num_classes} classes it must lie in 0 to {num_classes - 1}"
+        )
+
+
+def check_index(index: Labels) -> None:
+    """Raise ``ValueError`` unless all positions are at least 0 and none occurs twice."""
+    if len(index) and index.min() < 0:
+        raise ValueError(f"index holds {index.min()}; positions count from 0")
+    position, count = np.unique(index, return_counts=True)
+    if (count > 1).any():
+        raise ValueError(f"index holds position {position[count > 1][0]} more than once")
+
+
+def _scalar(file: ArrayFile, name: str, kinds: str) -> Any:
+    value = file[name]
+    if value.ndim or value.dtype.kind not in kinds:
+        raise ValueError(f"{name} has type {value.dtype} and shape {value.shape}, not one value as a noise file has")
+    return value[()]
+
+
+def _column(file: ArrayFile, name: str, num_classes: int | None = None) -> Labels:
+    column = file[name]
+    if column.dtype != np.int64 or column.ndim != 1:
+        raise ValueError(f"{name} has type {column.dtype} and shape {column.shape}, not int64 (N,) as a noise file has")
+    if not len(column):
+        raise ValueError(f"{name} is empty")
+    if num_classes is not None:
+        check_labels(column, num_classes, name)
+    return column.astype(np.int64)
+
+
+def same_data(one: str | None, other: str | None) -> bool | None:
+    """Compare two hashes of data sets.
+
+    Returns:
+        Whether they are equal, or None where that tells nothing: one is missing, or they are hashes of different things
+        (pixels in memory, names and sizes of files).
+    """
+    if one is None or other is None or one.rpartition(":")[0] != other.rpartition(":")[0]:
+        return None
+    return one == other

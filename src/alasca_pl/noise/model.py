@@ -1,10 +1,42 @@
 """The contract of a noise model."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.noise.labels import Labels, NoisyLabels
+
+# Numbers that a temporary array may hold, so that memory does not grow with samples times classes.
+_CELLS = 2**22
+
+Pixels = Callable[[int, int], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a noise model may look at.
+
+    Attributes:
+        label: Labels to start from, int64 (N,).
+        index: Positions of the samples in the data set's own training set (or in its own validation part), int64 (N,).
+        num_classes: K.
+        part: Name of the part, ``train`` or ``val``.
+        own_part: Whether the part is one that the data set brings itself, so that ``index`` counts in that part and not
+            in the training set.
+        pixels: From a range of rows to their images, uint8 (n, H, W, C), all of one size; None if there are none.
+        data_digest: Hash of the data set's training set, or None if nobody computed one.
+    """
+
+    label: Labels
+    index: npt.NDArray[np.int64]
+    num_classes: int
+    part: str = "train"
+    own_part: bool = False
+    pixels: Pixels | None = None
+    data_digest: str | None = None
 
 
 class NoiseModel:
@@ -12,7 +44,7 @@ class NoiseModel:
 
     Args:
         rate: Nominal noise rate in [0, 1], or None for kinds without one.
-        seed: Seed of the draw, at least 0. The run's own seed plays no part.
+        seed: Seed of the draw, at least 0. The run's own seed plays no part. None for kinds that draw nothing.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -20,42 +52,58 @@ class NoiseModel:
 
     kind = "none"
 
-    def __init__(self, rate: float | None = None, seed: int = 0) -> None:
+    def __init__(self, rate: float | None = None, seed: int | None = 0) -> None:
         if rate is not None and not (isinstance(rate, int | float) and 0.0 <= rate <= 1.0):
             raise ValueError(
                 f"noise rate must lie in [0, 1], got {rate!r}; 0.4 means that 40 % of the labels are drawn anew"
             )
-        if seed < 0:
+        if seed is not None and seed < 0:
             raise ValueError(f"noise seed must be at least 0, got {seed}")
         self.rate = rate
         self.seed = seed
 
-    def corrupt(self, label: Labels, num_classes: int, rng: np.random.Generator) -> Labels:
-        """Return observed labels for clean ones, both int64 (N,); the input stays as it is."""
-        return label.copy()
+    def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
+        """Return observed labels, int64 (N,); ``samples.label`` stays as it is.
 
-    def draw(
-        self, label: Labels, index: npt.NDArray[np.int64], num_classes: int, part: str = "train", trusted: bool = True
-    ) -> NoisyLabels:
+        Args:
+            samples: What they are drawn for.
+            rng: The generator, which depends on the model's seed, its kind and the part.
+        """
+        return samples.label.copy()
+
+    def stream(self, *names: str) -> np.random.Generator:
+        """A further generator of this model's own, e.g. for what all parts share."""
+        return np.random.default_rng(derive_seed(self.seed or 0, "noise", self.kind, *names))
+
+    def draw(self, samples: Samples, clean_label: Labels | None = None, trusted: bool = True) -> NoisyLabels:
         """Draw the observed labels of one part of a data set.
 
         Args:
-            label: Labels of the data set, int64 (N,).
-            index: Their positions in the data set's own training set, int64 (N,).
-            num_classes: K.
-            part: Name of the part; each part has its own random stream.
-            trusted: Whether the labels are clean. If not, and this model changes nothing, clean labels are unknown.
+            samples: What they are drawn for; ``samples.label`` are the labels as the data set has them.
+            clean_label: Labels known to be right, int64 (N,), for measuring, if the data set has both.
+            trusted: Whether the data set's labels are right. If they are not, no ``clean_label`` is given and this model
+                changes nothing, clean labels are unknown.
         """
-        rng = np.random.default_rng(derive_seed(self.seed, "noise", self.kind, part))
-        observed = self.corrupt(label, num_classes, rng)
-        known = trusted or self.kind != NoiseModel.kind
-        seed = None if self.kind == NoiseModel.kind else self.seed
-        return NoisyLabels(observed, label.copy() if known else None, index, num_classes, self.kind, self.rate, seed)
+        observed = self.corrupt(samples, self.stream(samples.part))
+        changes = self.kind != NoiseModel.kind
+        clean = clean_label if clean_label is not None else samples.label if trusted or changes else None
+        return NoisyLabels(
+            label=observed,
+            clean_label=None if clean is None else clean.copy(),
+            index=samples.index,
+            num_classes=samples.num_classes,
+            kind=self.kind,
+            rate=self.rate,
+            seed=self.seed if changes else None,
+            data_digest=samples.data_digest,
+            own_part=samples.own_part,
+        )
 
 
-def share(rate: float, count: int) -> int:
-    """The smallest whole number of at least ``rate * count``, without the error of floating-point products."""
-    return int(np.ceil(round(rate * count, 6)))
+def share(rate: float, count: int, up: bool = True) -> int:
+    """``rate * count`` rounded up or down to a whole number, without the error of floating-point products."""
+    exact = round(rate * count, 6)
+    return int(np.ceil(exact) if up else np.floor(exact))
 
 
 def draw_from_matrix(label: Labels, matrix: npt.NDArray[np.float64], rng: np.random.Generator) -> Labels:
@@ -66,6 +114,13 @@ def draw_from_matrix(label: Labels, matrix: npt.NDArray[np.float64], rng: np.ran
         matrix: P(observed j given clean i), (K, K), rows sum to 1.
         rng: The generator.
     """
-    edges = np.cumsum(matrix, axis=1)[label]
-    below = rng.random((len(label), 1)) >= edges
-    return np.minimum(below.sum(axis=1), matrix.shape[1] - 1).astype(np.int64)
+    edges = np.cumsum(matrix, axis=1)
+    # The last edge is then exactly 1, so that no number in [0, 1) falls beyond it or on a class of probability 0.
+    edges /= edges[:, -1:]
+    uniform = rng.random(len(label))
+    observed = np.empty_like(label)
+    rows = max(1, _CELLS // len(matrix))
+    for start in range(0, len(label), rows):
+        chunk = slice(start, start + rows)
+        observed[chunk] = (uniform[chunk, None] >= edges[label[chunk]]).sum(axis=1)
+    return observed

@@ -61,7 +61,7 @@ class NoisyLabelModule(L.LightningModule):
                         for name in (*self.rules, *self._networks())
                     }
                 )
-                for part in ("val", "test")
+                for part in facts.eval_parts
             }
         )
 
@@ -87,12 +87,19 @@ class NoisyLabelModule(L.LightningModule):
         result = self.step(self.parts, batch, self.progress())
         self.log("train/loss_step", result.loss.detach(), on_step=True, on_epoch=False)
         logits = torch.stack(result.logits).mean(dim=0)
-        return {"loss": result.loss, "terms": result.terms, "logits": logits, "weight": result.weight}
+        return {
+            "loss": result.loss,
+            "terms": result.terms,
+            "logits": logits,
+            "weight": result.weight,
+            "losses": result.losses,
+        }
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.parts.gradient_transform is not None:
             for network in self.parts.networks:
-                self.parts.gradient_transform(network.parameters(), self.progress())
+                for group in _main_and_heads(network):
+                    self.parts.gradient_transform(group, self.progress())
 
     def configure_gradient_clipping(
         self,
@@ -103,13 +110,7 @@ class NoisyLabelModule(L.LightningModule):
         if not gradient_clip_val:
             return
         for network in self.parts.networks:
-            # Each network, and its auxiliary heads apart: in a norm over all of them, one network's gradient would shrink
-            # the other's, and heads would change the steps of the main network even with strength 0.
-            heads = {id(parameter) for parameter in network.aux_heads.parameters()}  # type: ignore[union-attr]
-            groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
-            for parameter in network.parameters():
-                groups[id(parameter) in heads].append(parameter)
-            for group in filter(None, groups):
+            for group in _main_and_heads(network):
                 if gradient_clip_algorithm == "value":
                     nn.utils.clip_grad_value_(group, gradient_clip_val)
                 else:
@@ -128,7 +129,7 @@ class NoisyLabelModule(L.LightningModule):
         self._measure("test", batch)
 
     def on_validation_epoch_end(self) -> None:
-        for part in ("val", "test"):
+        for part in self.facts.eval_parts:
             self._log_accuracy(part)
 
     def on_test_epoch_end(self) -> None:
@@ -169,3 +170,16 @@ class NoisyLabelModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts)
+
+
+def _main_and_heads(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Parameters of a network without its auxiliary heads, and those of its heads if it has any.
+
+    Apart, because in a norm or a ranking over all of them heads would change the steps of the main network even with
+    strength 0.
+    """
+    heads = {id(parameter) for parameter in network.aux_heads.parameters()}  # type: ignore[union-attr]
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for parameter in network.parameters():
+        groups[id(parameter) in heads].append(parameter)
+    return [group for group in groups if group]

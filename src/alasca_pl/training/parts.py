@@ -28,6 +28,7 @@ class Parts(nn.Module):
 
     selector: SampleSelector | None
     mixer: InputMixer | None
+    gradient_transform: GradientTransform | None
 
     def __init__(
         self,

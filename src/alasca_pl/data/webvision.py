@@ -1,0 +1,62 @@
+"""mini-WebVision: the first classes of WebVision's Google part, tested on WebVision and ImageNet.
+
+Source: Li et al., 2017 (WebVision); subset and files as in LiJunnan1992/DivideMix.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from alasca_pl.data.arrays import RawData
+from alasca_pl.data.files import ImageFiles, PathImages
+from alasca_pl.data.listfiles import find_base, find_list, read_pairs
+
+log = logging.getLogger(__name__)
+
+_ALL_CLASSES = 1000
+_IMAGENET_LIST = "imagenet_val.txt"
+
+
+def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str | Path | None = None) -> RawData:
+    """Read the lists of the data set; images stay in their files.
+
+    ``info/train_filelist_google.txt`` names training images relative to ``root``, ``info/val_filelist.txt`` those in
+    ``val_images_256``, and ``imagenet_val.txt``, if there, images of the ILSVRC-2012 validation set.
+
+    Args:
+        root: Folder of the data set; nothing is written into it.
+        num_classes: Classes from 0 to keep, 2 to 1000.
+        imagenet_root: Folder with ``imagenet_val.txt``; None for ``root/imagenet``, which may be absent. Images are
+            looked for in it, in its ``val``, and in ``root``.
+
+    Returns:
+        Training part, WebVision's validation images as test part, and further the test part ``imagenet``.
+
+    Raises:
+        FileNotFoundError: If a list or all images of a part are missing.
+        ValueError: If ``num_classes`` is out of range, a list is damaged, or no image is left.
+    """
+    if not 2 <= num_classes <= _ALL_CLASSES:
+        raise ValueError(f"WebVision has {_ALL_CLASSES} classes; data.num_classes must be 2 to that, got {num_classes}")
+    root = Path(root).expanduser()
+    train_list = find_list("train_filelist_google.txt", (root / "info",))
+    val_list = find_list("val_filelist.txt", (root / "info",))
+    train = _read_part(train_list, (root,), num_classes)
+    test = _read_part(val_list, (root / "val_images_256", root), num_classes)
+    folder = root / "imagenet" if imagenet_root is None else Path(imagenet_root).expanduser()
+    extra = {}
+    if imagenet_root is not None or (folder / _IMAGENET_LIST).is_file():
+        bases = (folder, folder / "val", root)
+        extra["imagenet"] = _read_part(find_list(_IMAGENET_LIST, (folder,)), bases, num_classes)
+    else:
+        log.warning("no %s: the network will not be tested on ImageNet", folder / _IMAGENET_LIST)
+    return RawData(train, test, extra=extra)
+
+
+def _read_part(path: Path, bases: Sequence[Path], num_classes: int) -> ImageFiles:
+    keys, labels = read_pairs(path, _ALL_CLASSES)
+    kept = [key for key, label in zip(keys, labels.tolist()) if label < num_classes]
+    if not kept:
+        raise ValueError(f"{path} has no image of the first {num_classes} classes")
+    base = find_base(kept, bases, f"images of {path.name}")
+    return ImageFiles(PathImages(base, kept), labels[labels < num_classes])

@@ -1,0 +1,101 @@
+"""Wrong labels that were made elsewhere and are looked up by position."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from alasca_pl.noise.labels import Labels, NoisyLabels, same_data
+from alasca_pl.noise.model import NoiseModel, Samples
+
+log = logging.getLogger(__name__)
+
+
+class RecordedLabels(NoiseModel):
+    """Labels recorded for the samples of a data set's training set.
+
+    A validation part that the data set brings itself has none recorded and keeps its labels. Nothing is drawn, so there is
+    no seed; each kind says in ``recorded`` where its labels are from.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(rate=None, seed=None)
+
+    def recorded(self, num_classes: int) -> NoisyLabels:
+        """All recorded labels.
+
+        Args:
+            num_classes: K of the data set that they are wanted for.
+
+        Raises:
+            ValueError: If they cannot be read or have another number of classes.
+        """
+        raise NotImplementedError
+
+    @property
+    def source(self) -> str:
+        """Where the labels are from, for messages."""
+        raise NotImplementedError
+
+    def uncovered(self, part: str) -> str:
+        """The way out if samples have no recorded label, for messages."""
+        raise NotImplementedError
+
+    def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
+        if samples.own_part:
+            log.info(
+                "the %s part is the data set's own and keeps its labels: %s is for training samples",
+                samples.part,
+                self.source,
+            )
+            return samples.label.copy()
+        recorded = self.recorded(samples.num_classes)
+        return recorded.label[self._rows(recorded, samples)]
+
+    def draw(self, samples: Samples, clean_label: Labels | None = None, trusted: bool = True) -> NoisyLabels:
+        """Look the labels up.
+
+        Raises:
+            ValueError: If they are for other data.
+        """
+        known = trusted or clean_label is not None
+        if samples.own_part:
+            labels = super().draw(samples, clean_label, trusted)
+            return labels if known else replace(labels, clean_label=None)
+        recorded = self.recorded(samples.num_classes)
+        if same_data(recorded.data_digest, samples.data_digest) is False:
+            raise ValueError(
+                f"{self.source} is for other data: it was made for a training set with hash {recorded.data_digest}, this "
+                f"one has {samples.data_digest}; give the file made for this data, or the data it was made for"
+            )
+        labels = super().draw(samples, clean_label, trusted)
+        if recorded.clean_label is not None:
+            self._check_clean(recorded, samples, samples.label if clean_label is None else clean_label)
+        elif not known:
+            labels = replace(labels, clean_label=None)
+        return replace(labels, rate=recorded.rate, seed=recorded.seed)
+
+    def _rows(self, recorded: NoisyLabels, samples: Samples) -> Labels:
+        """Rows of the record that belong to the samples."""
+        order = np.argsort(recorded.index)
+        place = np.searchsorted(recorded.index[order], samples.index)
+        rows = order[np.minimum(place, len(order) - 1)]
+        missing = np.flatnonzero(recorded.index[rows] != samples.index)
+        if len(missing):
+            raise ValueError(
+                f"{self.source} has no label for {len(missing)} of the {len(samples.index)} samples of the {samples.part} "
+                f"part, the first at position {samples.index[missing[0]]}; {self.uncovered(samples.part)}"
+            )
+        return rows
+
+    def _check_clean(self, recorded: NoisyLabels, samples: Samples, clean_label: Labels) -> None:
+        assert recorded.clean_label is not None
+        says = recorded.clean_label[self._rows(recorded, samples)]
+        different = np.flatnonzero(says != clean_label)
+        if len(different):
+            first = different[0]
+            raise ValueError(
+                f"{self.source} is for other data or another order of it: its clean labels differ from the data set's at "
+                f"{len(different)} of {len(says)} positions of the {samples.part} part, first at position "
+                f"{samples.index[first]} ({says[first]} in the file, {clean_label[first]} in the data set)"
+            )
