@@ -50,3 +50,13 @@ def test_keeps_no_state_and_has_no_opinion_on_labels():
     assert not criterion.state_dict()
     assert criterion.confidence(torch.tensor([0])) is None
     assert criterion.needs == frozenset()
+
+
+def test_scale_multiplies_and_one_changes_no_bit(generator: torch.Generator):
+    logits, targets = torch.randn(5, 3, generator=generator), Targets.unmixed(torch.arange(5) % 3, torch.arange(5))
+    plain = CrossEntropy()(logits, targets, NOW)
+    assert torch.equal(plain, torch.nn.functional.cross_entropy(logits, targets.label[0], reduction="none"))
+    torch.testing.assert_close(CrossEntropy(scale=0.9)(logits, targets, NOW), 0.9 * plain)
+    assert not CrossEntropy(scale=0.0)(logits, targets, NOW).any()
+    with pytest.raises(ValueError, match=r"scale.*-0\.5"):
+        CrossEntropy(scale=-0.5)

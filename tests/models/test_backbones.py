@@ -120,3 +120,36 @@ def test_timm_names_an_unknown_model(name: str):
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=f"'{name}'"):
         TimmBackbone(name)
+
+
+def test_modules_of_a_timm_model_can_be_the_stages(generator: torch.Generator):
+    timm = pytest.importorskip("timm")
+    backbone = TimmBackbone("test_resnet", in_channels=1, modules=["layer2", "layer4"]).eval()
+    assert_maps_are_as_announced(backbone, 1, 64)
+    reference = timm.create_model("test_resnet", in_chans=1, num_classes=0)
+    reference.load_state_dict(backbone.trunk.state_dict())
+    image = torch.randn(2, 1, 64, 64, generator=generator)
+    torch.testing.assert_close(backbone(image)[-1], reference.eval().forward_features(image))
+    assert not any(module._forward_hooks for module in backbone.modules())
+
+
+def test_inception_resnet_v2_has_the_authors_stages():
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        backbone = TimmBackbone("inception_resnet_v2", modules=["repeat", "repeat_1", "block8", "conv2d_7b"])
+    assert backbone.channels == (320, 1088, 2080, 1536)
+    assert backbone.reductions == (8, 16, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modules": ["layer9"]}, "'layer9'.*layer1"),
+        ({"modules": []}, "modules or by out_indices"),
+        ({"modules": ["layer4"], "out_indices": [1]}, r"modules or by out_indices.*\['layer4'\].*\[1\]"),
+    ],
+)
+def test_stages_that_a_timm_model_lacks_are_named(options: dict, message: str):
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=message):
+        TimmBackbone("test_resnet", **options)

@@ -34,14 +34,28 @@ def test_main_logits_are_the_head_on_the_pooled_last_map(make_network: MakeNetwo
 def test_auxiliary_logits_come_shallow_to_deep_from_their_stages(make_network: MakeNetwork, make_batch: MakeBatch):
     network, image = make_network(heads=()).eval(), make_batch().image
 
-    class Mean(nn.Module):
-        def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-            return feature_map.mean((2, 3))
+    class Doubled(nn.Module):
+        linear = nn.Identity()
 
-    network.attach({2: Mean(), 1: Mean()})
+        def features(self, feature_map: torch.Tensor) -> torch.Tensor:
+            return 2 * feature_map.mean((2, 3))
+
+    network.attach({2: Doubled(), 1: Doubled()})
     maps = network.backbone(image)
     for logits, feature_map in zip(network(image).aux_logits, maps[:2], strict=True):
-        torch.testing.assert_close(logits, feature_map.mean((2, 3)))
+        torch.testing.assert_close(logits, 2 * feature_map.mean((2, 3)))
+
+
+def test_auxiliary_features_are_the_input_of_the_heads_last_layer(make_network: MakeNetwork, make_batch: MakeBatch):
+    network, image = make_network().eval(), make_batch().image
+    output, maps = network(image), network.backbone(image)
+    assert len(output.aux_features) == len(output.aux_logits) == 2
+    for number, head in enumerate(network.aux_heads.values()):
+        features = output.aux_features[number]
+        torch.testing.assert_close(features, head.trunk(maps[number]).mean((2, 3)))
+        torch.testing.assert_close(output.aux_logits[number], features @ head.linear.weight.T + head.linear.bias)
+        torch.testing.assert_close(output.aux_logits[number], head(maps[number]))
+    assert make_network(heads=())(image).aux_features == ()
 
 
 def test_heads_leave_the_rest_alone(make_network: MakeNetwork, make_batch: MakeBatch):

@@ -62,11 +62,12 @@ class Mix(InputMixer):
         super().__init__()
         self.weight = weight
 
-    def forward(self, image: Tensor, targets: Targets, progress: Progress) -> tuple[Tensor, Targets]:
-        weight = torch.cat([targets.weight * self.weight, targets.weight * (1 - self.weight)])
-        label = torch.cat([targets.label, targets.label.roll(1, dims=1)])
-        index = torch.cat([targets.index, targets.index.roll(1, dims=1)])
-        return self.weight * image + (1 - self.weight) * image.roll(1, dims=0), Targets(label, index, weight)
+    def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
+        label = torch.stack([batch.label, batch.label.roll(1)])
+        index = torch.stack([batch.index, batch.index.roll(1)])
+        weight = torch.tensor([[self.weight], [1 - self.weight]]).expand(2, len(batch.label))
+        mixed = self.weight * batch.image + (1 - self.weight) * batch.image.roll(1, dims=0)
+        return mixed, Targets(label, index, weight)
 
 
 class Watcher(CrossEntropy):
@@ -299,6 +300,43 @@ def test_with_a_teacher_parts_observe_its_predictions(
     assert not gradients(teacher)
 
 
+def test_parts_listen_to_their_own_teacher_or_to_the_peers(make_network: MakeNetwork, make_batch: MakeBatch):
+    batch, expected = (
+        make_batch(),
+        [make_network(seed).eval()(make_batch().image).logits.detach() for seed in (5, 6, 7)],
+    )
+    for listen, order in (("self", (0, 1, 2)), ("peer", (1, 2, 0))):
+        watchers = [Watcher() for _ in range(3)]
+        teachers = [WeightAverage(make_network(seed), listen=listen) for seed in (5, 6, 7)]
+        parts = Parts([make_network(seed) for seed in range(3)], watchers, teachers=teachers)
+        result = SupervisedStep()(parts, batch, NOW)
+        for number, heard in enumerate(order):
+            torch.testing.assert_close(watchers[number].seen[0][0], expected[heard])
+            torch.testing.assert_close(result.logits[number], expected[heard])
+
+
+def test_a_step_asks_for_one_view_and_hands_out_base_losses(make_network: MakeNetwork, make_batch: MakeBatch):
+    batch, network = make_batch(), make_network(heads=())
+    step_ = SupervisedStep()
+    result = step_(Parts([copy.deepcopy(network)], [CrossEntropy()], selector=Fixed(0.0)), batch, NOW)
+    expected = F.cross_entropy(network(batch.image).logits, batch.label, reduction="none")
+    assert step_.views == ("default",) and not result.losses.requires_grad
+    torch.testing.assert_close(result.losses, expected.detach().unsqueeze(0))
+
+
+def test_penalties_of_the_step_join_those_of_the_parts(make_network: MakeNetwork, make_batch: MakeBatch):
+    class OfEachNetwork(Regularizer):
+        def forward(self, view: StepView) -> Tensor:
+            return view.output.logits.square().sum(dim=1)
+
+    networks, batch = [make_network(seed, heads=()) for seed in (0, 1)], make_batch()
+    expected = [copy.deepcopy(network)(batch.image).logits.square().sum(dim=1).mean() for network in networks]
+    result = SupervisedStep({"size": OfEachNetwork(0.5)})(Parts(networks, [CrossEntropy(), CrossEntropy()]), batch, NOW)
+    base = result.terms["loss_base/0"] + result.terms["loss_base/1"]
+    torch.testing.assert_close(result.loss, base + 0.5 * sum(expected))
+    torch.testing.assert_close(result.terms["loss_size/1"], expected[1].detach())
+
+
 # Two networks
 
 
@@ -428,9 +466,10 @@ class Record(GradientTransform):
     """Fills gradients with a constant and keeps which parameters it was given."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: list[set[int]] = []
 
-    def __call__(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
+    def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
         parameters = list(parameters)
         self.seen.append({id(parameter) for parameter in parameters})
         for parameter in parameters:

@@ -87,6 +87,10 @@ class AuxiliaryHead(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(width, num_classes)
 
+    def features(self, feature_map: Tensor) -> Tensor:
+        """Turn a feature map (B, C, H, W) into the input (B, width) of the linear layer."""
+        return self.pool(self.trunk(feature_map)).flatten(1)
+
     def forward(self, feature_map: Tensor) -> Tensor:
         """Classify a feature map (B, C, H, W) into logits (B, K)."""
-        return self.linear(self.pool(self.trunk(feature_map)).flatten(1))
+        return self.linear(self.features(feature_map))

@@ -9,8 +9,21 @@ from alasca_pl.core.types import Progress, Targets
 
 
 class CrossEntropy(Criterion):
-    """Negative log-probability of the given label. What the ALASCA paper calls Standard."""
+    """Negative log-probability of the given label. What the ALASCA paper calls Standard.
+
+    Args:
+        scale: Factor of the loss, at least 0, for methods that share the weight 1 out between several losses.
+
+    Raises:
+        ValueError: If ``scale`` is negative.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        if not scale >= 0:
+            raise ValueError(f"scale must be at least 0, got {scale}; 1 is plain cross-entropy")
+        self.scale = scale
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)
-        return -(targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+        return -self.scale * (targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)

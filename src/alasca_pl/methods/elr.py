@@ -9,7 +9,7 @@ from alasca_pl.core.parts import Criterion
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.types import Progress, Targets
 
-_CLAMP = 1e-4
+PROB_MARGIN = 1e-4
 
 
 class EarlyLearningRegularisation(Criterion):
@@ -37,7 +37,7 @@ class EarlyLearningRegularisation(Criterion):
         self.average = SampleBuffer(num_samples, num_classes, momentum)
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
-        probs = F.softmax(logits.float(), dim=1).clamp(_CLAMP, 1.0 - _CLAMP)
+        probs = F.softmax(logits.float(), dim=1).clamp(PROB_MARGIN, 1.0 - PROB_MARGIN)
         self.average.update(probs / probs.sum(dim=1, keepdim=True), index)
 
     def confidence(self, label: Tensor) -> Tensor:
@@ -48,5 +48,5 @@ class EarlyLearningRegularisation(Criterion):
         log_probs = F.log_softmax(full_precision(logits), dim=1)
         ce = -(targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
         early = (targets.weight.unsqueeze(-1) * self.average.read(targets)).sum(dim=0)
-        probs = log_probs.exp().clamp(_CLAMP, 1.0 - _CLAMP)
+        probs = log_probs.exp().clamp(PROB_MARGIN, 1.0 - PROB_MARGIN)
         return ce + self.strength * torch.log(1.0 - (early * probs).sum(dim=1))

@@ -1,8 +1,10 @@
 """Trunks as stages with channel counts, taken from torchvision or timm; none knows of auxiliary heads."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -155,9 +157,12 @@ class TimmBackbone(Backbone):
         pretrained: Load timm's weights, downloading them if need be.
         out_indices: Which of timm's feature maps are the stages; None takes all.
         options: Further arguments of ``timm.create_model``.
+        modules: Names of modules of the model whose outputs are the stages, instead of timm's feature maps; the last must
+            be the last that runs before pooling. Reductions are those at the model's usual size of images, rounded to
+            powers of two.
 
     Raises:
-        ValueError: If timm is not installed, or knows no such model, or the model has no feature maps.
+        ValueError: If timm is not installed, or knows no such model, or the model has no such feature maps or modules.
     """
 
     def __init__(
@@ -167,6 +172,7 @@ class TimmBackbone(Backbone):
         pretrained: bool = False,
         out_indices: Sequence[int] | None = None,
         options: dict[str, Any] | None = None,
+        modules: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         try:
@@ -177,6 +183,20 @@ class TimmBackbone(Backbone):
             close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
             raise ValueError(f"timm has no model {name!r}; similar: {close}")
         extra = dict(options or {})
+        self._stage_names: tuple[str, ...] = tuple(modules or ())
+        if modules is not None:
+            if out_indices is not None or not self._stage_names:
+                raise ValueError(
+                    f"name the stages either by modules or by out_indices, got {list(modules)} and {out_indices}"
+                )
+            with torch.device("meta"):
+                sketch = timm.create_model(name, num_classes=0, in_chans=in_channels, **extra)
+            self.channels, self.reductions = self._measured(sketch, in_channels)
+            self._channels_last = False
+            self.trunk = timm.create_model(
+                name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **extra
+            )  # fmt: skip
+            return
         if out_indices is not None:
             extra["out_indices"] = tuple(out_indices)
         try:
@@ -191,6 +211,41 @@ class TimmBackbone(Backbone):
         self.channels = tuple(trunk.feature_info.channels())
         self.reductions = tuple(int(reduction) for reduction in trunk.feature_info.reduction())
 
+    def _measured(self, trunk: Any, in_channels: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels and reductions of the named modules, from a model without data."""
+        known = dict(trunk.named_modules())
+        for module in self._stage_names:
+            if module not in known:
+                top = ", ".join(name for name, _ in trunk.named_children())
+                raise ValueError(f"the model has no module {module!r}; it has {top} and modules within these")
+        height, width = trunk.default_cfg["input_size"][1:]
+        image = torch.zeros(1, in_channels, height, width, device="meta")
+        with torch.no_grad():
+            maps = self._outputs(trunk.eval(), image)
+        if not all(isinstance(feature_map, Tensor) and feature_map.ndim == 4 for feature_map in maps):
+            raise ValueError(f"modules {', '.join(self._stage_names)} do not all give maps of channels, height, width")
+        return (
+            tuple(feature_map.shape[1] for feature_map in maps),
+            tuple(2 ** round(math.log2(height / feature_map.shape[2])) for feature_map in maps),
+        )
+
+    def _outputs(self, trunk: Any, image: Tensor) -> list[Tensor]:
+        outputs: dict[str, Tensor] = {}
+        handles = [
+            trunk.get_submodule(name).register_forward_hook(
+                lambda module, inputs, output, name=name: outputs.__setitem__(name, output)
+            )
+            for name in self._stage_names
+        ]
+        try:
+            trunk.forward_features(image)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [outputs[name] for name in self._stage_names]
+
     def forward(self, image: Tensor) -> list[Tensor]:
+        if self._stage_names:
+            return self._outputs(self.trunk, image)
         maps = self.trunk(image)
         return [feature_map.permute(0, 3, 1, 2) for feature_map in maps] if self._channels_last else list(maps)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
+from alasca_pl.models.taps import collected, tapped_layers
 
 
 class Network(nn.Module):
@@ -27,12 +28,25 @@ class Network(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(self.feature_size, num_classes)
         self.aux_heads = nn.ModuleDict()
+        self._has_taps = False
+
+    def enable_taps(self) -> None:
+        """Give from now on the activations after the normalisation layers inside the backbone's blocks.
+
+        Everything else that the network gives stays the same to the last bit.
+
+        Raises:
+            ValueError: If the backbone has no blocks that are known.
+        """
+        tapped_layers(self.backbone)
+        self._has_taps = True
 
     def attach(self, heads: Mapping[int, nn.Module]) -> None:
         """Hang auxiliary heads on stages.
 
         Args:
-            heads: Stage number from 1, to a module from maps (B, C_s, H_s, W_s) to logits (B, K).
+            heads: Stage number from 1, to a module with a method ``features`` from maps (B, C_s, H_s, W_s) to (B, D) and
+                a module ``linear`` from these to logits (B, K).
 
         Raises:
             ValueError: If there is no such stage.
@@ -44,10 +58,15 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """Classify images (B, C, H, W) with all heads."""
-        maps = self.backbone(image)
+        # Looked up at each pass, since layers are exchanged when a network is converted for several processes.
+        with collected(tapped_layers(self.backbone) if self._has_taps else []) as taps:
+            maps = self.backbone(image)
         features = self.pool(maps[-1]).flatten(1)
-        aux = tuple(head(maps[int(stage) - 1]) for stage, head in self.aux_heads.items())
-        return NetworkOutput(self.head(features), aux, features)
+        aux_features, aux_logits = [], []
+        for stage, head in self.aux_heads.items():
+            aux_features.append(head.features(maps[int(stage) - 1]))  # type: ignore[operator]
+            aux_logits.append(head.linear(aux_features[-1]))  # type: ignore[operator]
+        return NetworkOutput(self.head(features), tuple(aux_logits), features, tuple(taps), tuple(aux_features))
 
 
 def kaiming_init(module: nn.Module) -> None:

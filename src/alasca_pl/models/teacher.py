@@ -1,41 +1,99 @@
 """A slowly moving copy of a network, whose predictions are steadier."""
 
 import copy
+import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from alasca_pl.core.types import NetworkOutput
 
+Schedule = Literal["constant", "sigmoid_ramp", "bias_corrected"]
+Listener = Literal["self", "peer"]
+
 
 class WeightAverage(nn.Module):
-    """Moving average of a network's parameters; buffers are copied.
+    """Moving average of a network's parameters, without its auxiliary heads.
 
     Args:
         network: The network to follow; the copy starts equal to it.
         momentum: Share of the old average that is kept at an update, in [0, 1).
+        schedule: How the share grows. ``constant``: not at all. ``sigmoid_ramp``: ``momentum`` times
+            ``exp(-5 (1 - min((n + 1) / ramp_steps, 1))^2)`` at update n = 0, 1, ...; ``bias_corrected``:
+            ``min(1 - 1 / (n + 1), momentum)``, a plain mean at first.
+        ramp_steps: Updates until the ramp is at its end, at least 1; only for ``sigmoid_ramp``.
+        own_statistics: False copies buffers and always predicts in evaluation mode. True averages parameters only and
+            predicts in this module's mode, so that in training normalisation uses and collects statistics of its own.
+        listen: Whose predictions inform network m: ``self``, those of its own average; ``peer``, those of network
+            (m + 1) mod M. Only steps read it.
 
     Raises:
-        ValueError: If ``momentum`` is outside [0, 1).
+        ValueError: If a value is outside its range or unknown.
+
+    Source: schedules and statistics as in shengliu66/ELR, where the copy starts from random weights of its own; its first
+    updates with these schedules take the network's anyway.
     """
 
-    def __init__(self, network: nn.Module, momentum: float = 0.999) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        momentum: float = 0.999,
+        schedule: Schedule = "constant",
+        ramp_steps: int = 40_000,
+        own_statistics: bool = False,
+        listen: Listener = "self",
+    ) -> None:
         super().__init__()
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}; 0 follows the network at once")
+        if schedule not in get_args(Schedule):
+            raise ValueError(f"unknown schedule {schedule!r}; choose one of {', '.join(get_args(Schedule))}")
+        if not ramp_steps >= 1:
+            raise ValueError(f"ramp_steps must be at least 1, got {ramp_steps}; schedule=constant has no ramp")
+        if listen not in get_args(Listener):
+            raise ValueError(f"unknown listen {listen!r}; choose one of {', '.join(get_args(Listener))}")
         self.momentum = momentum
+        self.schedule: Schedule = schedule
+        self.ramp_steps = ramp_steps
+        self.own_statistics = own_statistics
+        self.listen: Listener = listen
+        self.steps = 0
         self.average = copy.deepcopy(network).requires_grad_(False)
+        if hasattr(self.average, "aux_heads"):
+            # Nobody asks the copy's heads, and in training mode their layers would collect statistics for nothing.
+            self.average.aux_heads = nn.ModuleDict()
+
+    def current_momentum(self) -> float:
+        """Share of the old average that the next update keeps."""
+        if self.schedule == "constant":
+            return self.momentum
+        if self.schedule == "bias_corrected":
+            return min(1.0 - 1.0 / (self.steps + 1), self.momentum)
+        left = 1.0 - min((self.steps + 1) / self.ramp_steps, 1.0)
+        return self.momentum * math.exp(-5.0 * left**2)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move the average towards the network; called after each optimiser step."""
-        for weight, new_weight in zip(self.average.parameters(), network.parameters()):
-            weight.lerp_(new_weight, 1.0 - self.momentum)
-        for buffer, new_buffer in zip(self.average.buffers(), network.buffers()):
-            buffer.copy_(new_buffer)
+        keep = self.current_momentum()
+        weights = dict(network.named_parameters())
+        for name, weight in self.average.named_parameters():
+            weight.lerp_(weights[name], 1.0 - keep)
+        if not self.own_statistics:
+            buffers = dict(network.named_buffers())
+            for name, buffer in self.average.named_buffers():
+                buffer.copy_(buffers[name])
+        self.steps += 1
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> NetworkOutput:
-        """Classify images (B, C, H, W) with the averaged weights in evaluation mode, without gradient."""
-        self.average.eval()
+        """Classify images (B, C, H, W) with the averaged weights, without gradient."""
+        self.average.train(self.own_statistics and self.training)
         return self.average(image)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.steps)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.steps = int(state)

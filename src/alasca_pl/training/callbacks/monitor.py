@@ -5,23 +5,32 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
+from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.types import Batch
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.training.callbacks.epoch_means import EpochMeans
+from alasca_pl.training.callbacks.selection import SelectionCounts
 from alasca_pl.training.module import NoisyLabelModule
 
 
 class NoiseMonitor(L.Callback):
-    """Logs the terms of the loss, accuracy on observed and clean labels, memorisation, and confidences.
+    """Logs the terms of the loss, accuracy on observed and clean labels, memorisation, selections and confidences.
 
     This is where clean labels end: they are looked up by index and only measured with.
 
     Logged once per epoch: ``train/<term>``; ``train/acc_observed``; and where clean labels are known
-    ``train/acc_clean``, ``train/memorised`` (share of wrong samples predicted as their wrong label) and, for every part
-    that has an opinion on labels, ``<part>/confidence_clean``, ``<part>/confidence_wrong`` and ``<part>/auroc`` (with
-    which 1 - confidence ranks wrong before clean samples).
+
+    * ``train/acc_clean`` and ``train/memorised`` (share of wrong samples predicted as their wrong label);
+    * ``train/auroc_loss``, with which the losses of the epoch rank wrong before clean samples, each as it was when the
+      sample was met;
+    * for every part of a network that has an opinion on labels, ``<part>/confidence_clean``, ``<part>/confidence_wrong``
+      and ``<part>/auroc`` (with which 1 - confidence ranks wrong before clean samples), and ``select/auroc`` likewise if
+      the selector has one;
+    * with a selector ``select/rate`` and how good the selections of the epoch's batches were, see ``selection_quality``:
+      per network, and without a number their mean.
+
+    Several networks have a number behind a slash.
 
     Args:
         labels: Labels of the training split.
@@ -31,16 +40,30 @@ class NoiseMonitor(L.Callback):
         self._label = torch.from_numpy(labels.label)
         self._clean = None if labels.clean_label is None else torch.from_numpy(labels.clean_label)
         self._means = EpochMeans()
+        self._selections = SelectionCounts()
+        # Per sample the losses of the networks at its latest visit, and 1 once it was visited in this epoch.
+        self._losses: SampleBuffer | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return self._means.state_dict()
+        return {
+            "means": self._means.state_dict(),
+            "selections": self._selections.state_dict(),
+            "losses": None if self._losses is None else self._losses.rows,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._means.load_state_dict(state_dict)
+        self._means.load_state_dict(state_dict["means"])
+        self._selections.load_state_dict(state_dict["selections"])
+        rows = state_dict["losses"]
+        self._losses = None
+        if rows is not None:
+            self._losses = SampleBuffer(len(self._label), rows.shape[1], momentum=0.0)
+            self._losses.set_extra_state({"rows": rows})
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
+        assert isinstance(pl_module, NoisyLabelModule)
         loss: Tensor = outputs["terms"]["loss"]
         # On an accelerator the look would stall its queue at every step, so there it is taken at the epoch's end.
         if loss.device.type == "cpu" and not torch.isfinite(loss):
@@ -56,34 +79,85 @@ class NoiseMonitor(L.Callback):
             wrong = clean != batch.label
             values["train/acc_clean"] = ((predicted == clean).sum(), count)
             values["train/memorised"] = (((predicted == batch.label) & wrong).sum(), wrong.sum())
+            if pl_module.parts.selector is not None:
+                self._selections.add(outputs["weight"] > 0, ~wrong)
+            if outputs.get("losses") is not None:
+                self._keep_losses(outputs["losses"], batch.index)
         self._means.add(values)
+
+    def _keep_losses(self, losses: Tensor, index: Tensor) -> None:
+        rows = torch.cat([losses.T, losses.new_ones(losses.shape[1], 1)], dim=1)
+        if self._losses is None:
+            self._losses = SampleBuffer(len(self._label), rows.shape[1], momentum=0.0)
+        self._losses.to(losses.device).update(rows, index)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         means = self._means.take()
         if not torch.isfinite(torch.tensor(means["train/loss"])):
             raise _not_finite(trainer, "")
-        for name, value in (means | self._confidences(pl_module)).items():
+        metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)
+        for name, value in metrics.items():
             # Equal on all ranks already; Lightning wants to hear that they are reduced.
             pl_module.log(name, value, sync_dist=True)
+
+    def _rankings_by_loss(self) -> dict[str, float]:
+        if self._clean is None or self._losses is None:
+            return {}
+        rows = self._losses.rows.clone().cpu()
+        self._losses.rows.zero_()
+        seen = rows[:, -1] > 0
+        wrong = (self._clean.cpu() != self._label)[seen]
+        if not wrong.any() or wrong.all():
+            return {}
+        return _per_network("train/auroc_loss", [auroc(column[seen], wrong) for column in rows[:, :-1].T])
 
     def _confidences(self, module: NoisyLabelModule) -> dict[str, float]:
         if self._clean is None:
             return {}
         wrong = self._clean.cpu() != self._label
         metrics: dict[str, float] = {}
+        if not wrong.any() or wrong.all():
+            return metrics
         count = len(module.parts.networks)
         for number in range(count):
             for name, part in module.parts.of_network(number):
                 confidence = part.confidence(self._label)
-                if confidence is None or not wrong.any() or wrong.all():
+                if confidence is None:
                     continue
                 confidence = confidence.cpu()
                 suffix = "" if count == 1 else f"/{number}"
                 metrics[f"{name}/confidence_clean{suffix}"] = float(confidence[~wrong].mean())
                 metrics[f"{name}/confidence_wrong{suffix}"] = float(confidence[wrong].mean())
-                metrics[f"{name}/auroc{suffix}"] = float(binary_auroc(1.0 - confidence, wrong.long()))
+                metrics[f"{name}/auroc{suffix}"] = auroc(1.0 - confidence, wrong)
+        selector = module.parts.selector
+        opinion = None if selector is None else selector.confidence(self._label)
+        if opinion is not None:
+            rows = opinion.cpu().reshape(-1, len(wrong))
+            metrics |= _per_network("select/auroc", [auroc(-row, wrong) for row in rows])
         return metrics
+
+
+def auroc(score: Tensor, positive: Tensor) -> float:
+    """Probability that a positive has a higher score than a negative, ties counting one half.
+
+    Args:
+        score: Any numbers, (N,).
+        positive: Bool (N,), some True and some False.
+
+    Returns:
+        The area under the receiver operating characteristic, in [0, 1].
+    """
+    # Ranks instead of a library's curve, because that squeezes scores outside [0, 1] until large losses tie.
+    _, place, counts = torch.unique(score, return_inverse=True, return_counts=True)
+    upto = counts.cumsum(0).double()
+    ranks = (upto - (counts.double() - 1.0) / 2.0)[place]
+    hits = int(positive.sum())
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2.0) / (hits * (len(score) - hits)))
+
+
+def _per_network(name: str, values: list[float]) -> dict[str, float]:
+    return {name if len(values) == 1 else f"{name}/{number}": value for number, value in enumerate(values)}
 
 
 def _not_finite(trainer: L.Trainer, where: str) -> FloatingPointError:

@@ -1,0 +1,107 @@
+"""CDR: only the parameters that matter for the clean part of the data follow the gradient."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+
+from alasca_pl.core.parts import GradientTransform
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.schedules import linear_ramp
+from alasca_pl.core.types import Progress
+from alasca_pl.methods.noise_rate import NoiseRateEstimate
+
+
+class CriticalParameters(GradientTransform):
+    """Keep the gradient of the weights with the largest ``|weight * gradient|``, shrunk, and drop that of the others.
+
+    Of all weights of linear and convolution layers together the share ``1 - noise_rate`` is kept, and what is kept is
+    multiplied by the same number; those that tie with the smallest kept one are kept too. The others move only by weight
+    decay and what is left of their momentum. Biases and normalisation layers are left alone.
+
+    Args:
+        noise_rate: Share of wrong labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one pass over the
+            training set before ``estimate_epoch``, and 0 until then.
+        gradual: Let the share kept fall linearly from 1 in the first epoch to ``1 - noise_rate`` in the last of
+            ``gradual_epochs``, as the authors describe; their code keeps it constant.
+        gradual_epochs: Epochs of this fall, at least 1, from the start or from the estimate.
+        estimate_epoch: Epoch, from 0, before which the rate is estimated.
+        seed: Of the estimate.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Xia et al., ICLR 2021; xiaoboxia/CDR.
+    """
+
+    def __init__(
+        self,
+        noise_rate: float | Literal["estimated"] = "estimated",
+        gradual: bool = False,
+        gradual_epochs: int = 20,
+        estimate_epoch: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if isinstance(noise_rate, str) and noise_rate != "estimated":
+            raise ValueError(
+                f"noise_rate={noise_rate!r} is not a number: a config may say so, but the number must be put in its place "
+                "before the transform is made; give a number in [0, 1] or 'estimated'"
+            )
+        if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
+            raise ValueError(f"noise_rate must lie in [0, 1], got {noise_rate}; or choose 'estimated'")
+        if not (isinstance(gradual_epochs, int) and gradual_epochs >= 1):
+            raise ValueError(
+                f"gradual_epochs must be a whole number of at least 1, got {gradual_epochs}; gradual=false"
+            )
+        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
+            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
+        self.noise_rate = noise_rate
+        self.gradual = gradual
+        self.gradual_epochs = gradual_epochs
+        self.estimate_epoch = estimate_epoch
+        self.estimate = NoiseRateEstimate(seed) if noise_rate == "estimated" else None
+
+    def scan(self, progress: Progress) -> ScanRequest | None:
+        due = self.estimate is not None and self.estimate.rate is None and progress.epoch >= self.estimate_epoch
+        return ScanRequest(losses=True) if due else None
+
+    def refresh(self, result: ScanResult, progress: Progress) -> None:
+        # A pass may also have been made for another part.
+        if self.scan(progress) is None:
+            return
+        assert self.estimate is not None and result.losses is not None
+        self.estimate.update(result.losses, progress.epoch)
+
+    def kept_share(self, epoch: int) -> float:
+        """Share of the weights that follow their gradient at an epoch of the run, in [0, 1]."""
+        rate, start = self.noise_rate, 0
+        if self.estimate is not None:
+            if self.estimate.rate is None or self.estimate.epoch is None:
+                return 1.0
+            rate, start = self.estimate.rate, self.estimate.epoch
+        assert not isinstance(rate, str)
+        # The fall has as many steps as there are epochs between the first and the last.
+        return 1.0 - rate * (linear_ramp(epoch - start, self.gradual_epochs - 1) if self.gradual else 1.0)
+
+    @torch.no_grad()
+    def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
+        share = self.kept_share(progress.epoch)
+        weights = [each for each in parameters if each.ndim in (2, 4) and each.grad is not None]
+        if share == 1.0 or not weights:
+            return
+        gradients = [each.grad for each in weights if each.grad is not None]
+        importance = [(each * gradient).abs() for each, gradient in zip(weights, gradients)]
+        flat = torch.cat([each.flatten() for each in importance])
+        # 0.1 * 10 computed as (1 - 0.9) * 10 lies just below 1.
+        count = int(share * len(flat) + 1e-9)
+        if count == 0:
+            for gradient in gradients:
+                gradient.zero_()
+            return
+        # By topk and not kthvalue, which has no deterministic form on GPUs.
+        threshold = torch.topk(flat, count, sorted=False).values.min()
+        for gradient, each in zip(gradients, importance):
+            # By a product, so that a gradient that is no number stays one for others to see.
+            gradient.mul_((each >= threshold).to(gradient.dtype) * share)

@@ -1,0 +1,145 @@
+"""Co-teaching: each of two networks learns from the samples that cost the other one little."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alasca_pl.core.distributed import gather_rows, rank
+from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.types import Progress, Targets
+from alasca_pl.methods.noise_rate import NoiseRateEstimate
+
+
+def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: float = 1.0) -> float:
+    """Share of a batch that is dropped at an epoch.
+
+    Args:
+        epoch: Counted from the start of the ramp, at least 0.
+        rate: Final share, in [0, 1].
+        ramp_epochs: Number of entries of the even ramp from 0 to ``rate ** exponent``; 0 gives ``rate`` at once.
+        exponent: c, above 0. With another value than 1 the ramp does not end at ``rate``, which then follows in a jump, as
+            in the authors' code.
+
+    Returns:
+        In [0, 1].
+    """
+    if epoch >= ramp_epochs:
+        return rate
+    return float(np.linspace(0.0, rate**exponent, ramp_epochs)[epoch])
+
+
+def kept_count(forget_rate: float, batch_size: int) -> int:
+    """Number of samples kept of a batch, rounded down; all if none would be left."""
+    # 0.1 * 10 computed as (1 - 0.9) * 10 lies just below 1.
+    return int((1.0 - forget_rate) * batch_size + 1e-9) or batch_size
+
+
+class SmallLossExchange(SampleSelector):
+    """Each network m trains on the samples of a batch with the smallest losses under its peer, network m + 1.
+
+    The global batch is ranked, so that several processes select as one does; among equal losses the smaller index of the
+    sample (of the first one, where inputs are mixed) comes first. Before the ramp begins everything counts.
+
+    Args:
+        num_networks: M, at least 2.
+        noise_rate: Share of wrong labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one pass over the
+            training set before ``estimate_epoch``. Until then nothing is dropped, and the ramp begins there.
+        rate_factor: The final forget rate is ``rate_factor * noise_rate``. Kthyeon/FINE_official uses 0.9.
+        ramp_epochs: T_k, see ``scheduled_forget_rate``.
+        exponent: c, see there.
+        estimate_epoch: Epoch, from 0, before which the rate is estimated.
+        scale_by_kept_fraction: Divide the summed loss of the kept samples by the size of the batch and not by their
+            number, as the ALASCA authors' code does without ALASCA.
+        seed: Of the estimate.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Han et al., NeurIPS 2018, Algorithm 1; bhanML/Co-teaching. Its division of the mean by the number of kept
+    samples a second time is not repeated.
+    """
+
+    def __init__(
+        self,
+        num_networks: int,
+        noise_rate: float | Literal["estimated"] = "estimated",
+        rate_factor: float = 1.0,
+        ramp_epochs: int = 40,
+        exponent: float = 1.0,
+        estimate_epoch: int = 10,
+        scale_by_kept_fraction: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if num_networks < 2:
+            raise ValueError(
+                f"networks that teach each other must be at least two, got num_networks={num_networks}; "
+                "method=co_teaching sets num_networks=2"
+            )
+        if isinstance(noise_rate, str) and noise_rate != "estimated":
+            raise ValueError(
+                f"noise_rate={noise_rate!r} is not a number: a config may say so, but the number must be put in its place "
+                "before the selector is made; give a number in [0, 1] or 'estimated'"
+            )
+        if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
+            raise ValueError(f"noise_rate must lie in [0, 1], got {noise_rate}; or choose 'estimated'")
+        largest = 1.0 if isinstance(noise_rate, str) else noise_rate
+        if not (rate_factor >= 0.0 and rate_factor * largest <= 1.0):
+            raise ValueError(
+                f"rate_factor must be at least 0 and leave a forget rate of at most 1, got {rate_factor}; "
+                "1 drops as many samples as have wrong labels"
+            )
+        if not (isinstance(ramp_epochs, int) and ramp_epochs >= 0):
+            raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
+        if not exponent > 0.0:
+            raise ValueError(f"exponent must be above 0, got {exponent}; 1 is the authors' choice")
+        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
+            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
+        self.num_networks = num_networks
+        self.noise_rate = noise_rate
+        self.rate_factor = rate_factor
+        self.ramp_epochs = ramp_epochs
+        self.exponent = exponent
+        self.estimate_epoch = estimate_epoch
+        self.normalise = "batch" if scale_by_kept_fraction else "selected"
+        self.estimate = NoiseRateEstimate(seed) if noise_rate == "estimated" else None
+
+    def scan(self, progress: Progress) -> ScanRequest | None:
+        due = self.estimate is not None and self.estimate.rate is None and progress.epoch >= self.estimate_epoch
+        return ScanRequest(losses=True) if due else None
+
+    def refresh(self, result: ScanResult, progress: Progress) -> None:
+        # A pass may also have been made for another part.
+        if self.scan(progress) is None:
+            return
+        assert self.estimate is not None and result.losses is not None
+        self.estimate.update(result.losses, progress.epoch)
+
+    def forget_rate(self, epoch: int) -> float:
+        """Share of a batch that is dropped at an epoch of the run, in [0, 1]."""
+        rate, start = self.noise_rate, 0
+        if self.estimate is not None:
+            if self.estimate.rate is None or self.estimate.epoch is None:
+                return 0.0
+            rate, start = self.estimate.rate, self.estimate.epoch
+        assert not isinstance(rate, str)
+        return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
+
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        # The rank travels along: with it each process finds its own rows again, also where an index occurs twice.
+        place = torch.full_like(losses[:1], float(rank()))
+        index, rows = gather_rows(targets.index[0], torch.cat([losses, place]).T.contiguous())
+        by_index = torch.argsort(index, stable=True)
+        count = kept_count(self.forget_rate(progress.epoch), len(index))
+        own = torch.nonzero(rows[:, -1] == rank()).squeeze(1)
+        weight = torch.empty_like(losses)
+        for number in range(self.num_networks):
+            peer = rows[:, (number + 1) % self.num_networks]
+            smallest = by_index[torch.argsort(peer[by_index], stable=True)][:count]
+            kept = torch.zeros_like(peer).index_fill_(0, smallest, 1.0)
+            weight[number] = kept[own]
+        return weight

@@ -1,0 +1,146 @@
+"""DivideMix: networks tell each other which labels look right by a mixture of two groups of losses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alasca_pl.core.distributed import from_rank_zero
+from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.sample_buffer import SampleBuffer
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.seeds import derive_seed
+from alasca_pl.core.types import Progress, Targets
+from alasca_pl.methods.mixture import two_component_posterior
+
+
+class MixtureFilter(SampleSelector):
+    """Keeps samples whose loss under the other network belongs to the lower of two groups.
+
+    Before each epoch from ``warmup_epochs`` on, two Gaussians are fitted to each network's losses over the training set,
+    scaled to [0, 1]; a sample's clean probability is that of the group with the lower mean. Network m goes by the
+    probabilities of network m + 1, the last by those of the first, and a single network by its own. Until the first fit
+    everything counts as clean.
+
+    Args:
+        num_samples: N.
+        num_networks: M.
+        seed: Of the fits.
+        warmup_epochs: Epochs before the first fit.
+        threshold: Samples with a probability above it are kept, in [0, 1); 0 keeps all.
+        memory_epochs: Fit to the mean of the scaled losses before the last so many epochs; 1 takes the latest only.
+        max_iter: Most steps of a fit.
+        tol: Gain of the log-likelihood at which a fit ends.
+        reg_covar: Added to the variances.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+
+    Source: Li, Socher and Hoi, ICLR 2020, section 3.1, with the constants of LiJunnan1992/DivideMix.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        num_networks: int,
+        seed: int = 0,
+        warmup_epochs: int = 10,
+        threshold: float = 0.5,
+        memory_epochs: int = 1,
+        max_iter: int = 10,
+        tol: float = 1e-2,
+        reg_covar: float = 5e-4,
+    ) -> None:
+        super().__init__()
+        if warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs must be at least 0, got {warmup_epochs}")
+        if not 0.0 <= threshold < 1.0:
+            raise ValueError(f"threshold must lie in [0, 1), got {threshold}; 0 keeps all samples")
+        if memory_epochs < 1:
+            raise ValueError(f"memory_epochs must be at least 1, got {memory_epochs}; 1 takes the latest losses only")
+        self.seed = seed
+        self.warmup_epochs = warmup_epochs
+        self.threshold = threshold
+        self.memory_epochs = memory_epochs
+        self.max_iter = max_iter
+        self.tol = tol
+        self.reg_covar = reg_covar
+        # One column per network, by its own losses.
+        self.clean = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
+        self._fitted = False
+        self._earlier: list[Tensor] = []
+
+    def scan(self, progress: Progress) -> ScanRequest | None:
+        return ScanRequest(losses=True) if progress.epoch >= self.warmup_epochs else None
+
+    def refresh(self, result: ScanResult, progress: Progress) -> None:
+        assert result.losses is not None
+        # Checked on all ranks, because the fit runs on one and the others would wait for it.
+        if not torch.isfinite(result.losses).all():
+            raise FloatingPointError(
+                f"losses over the training set before epoch {progress.epoch} are not finite; "
+                "try a smaller optim.optimizer.lr"
+            )
+        looks = [*self._earlier, scale_losses(result.losses)]
+        mean = torch.stack(looks).mean(dim=0)
+        self._earlier = looks[-(self.memory_epochs - 1) :] if self.memory_epochs > 1 else []
+        self.clean.rows.copy_(from_rank_zero(lambda: self._fit(mean, progress.epoch), like=self.clean.rows))
+        self._fitted = True
+
+    def _fit(self, losses: Tensor, epoch: int) -> Tensor:
+        columns = [
+            two_component_posterior(
+                row.numpy(),
+                "low",
+                max_iter=self.max_iter,
+                tol=self.tol,
+                reg_covar=self.reg_covar,
+                seed=derive_seed(self.seed, "mixture", epoch, number),
+            )
+            for number, row in enumerate(losses.double())
+        ]
+        return torch.stack([torch.from_numpy(column) for column in columns], dim=1)
+
+    def clean_probability(self, index: Tensor) -> Tensor:
+        """Return what each network is told of samples by its peer.
+
+        Args:
+            index: int64, any shape.
+
+        Returns:
+            Float32 (M, *index.shape) in [0, 1]; 1 before the first fit.
+        """
+        return self.clean.rows[index].movedim(-1, 0).roll(-1, dims=0)
+
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        """Return 1 for kept samples and 0 for others, float (M, B); a mixed row has the share of it that is kept."""
+        kept = self.clean_probability(targets.index) > self.threshold
+        if self.threshold == 0:
+            # Probabilities of exactly 0 do occur.
+            kept = torch.ones_like(kept)
+        return (targets.weight * kept).sum(dim=1).to(losses.dtype)
+
+    def confidence(self, label: Tensor) -> Tensor | None:
+        return self.clean.rows.T.clone() if self._fitted else None
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"fitted": self._fitted, "earlier": self._earlier}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._fitted = state["fitted"]
+        self._earlier = [losses.cpu() for losses in state["earlier"]]
+
+
+def scale_losses(losses: Tensor) -> Tensor:
+    """Scale the losses of each network to [0, 1].
+
+    Args:
+        losses: Float (M, N).
+
+    Returns:
+        Float (M, N); rows without any difference become 0.
+    """
+    low, high = losses.amin(dim=1, keepdim=True), losses.amax(dim=1, keepdim=True)
+    span = high - low
+    return (losses - low) / torch.where(span > 0, span, torch.ones_like(span))

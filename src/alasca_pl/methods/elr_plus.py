@@ -1,0 +1,72 @@
+"""ELR+: early-learning regularisation with mixed inputs and a steadier peer as the source of its targets."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alasca_pl.core.numerics import full_precision
+from alasca_pl.core.types import Progress, Targets
+from alasca_pl.methods.elr import PROB_MARGIN, EarlyLearningRegularisation
+
+
+class EarlyLearningPlus(EarlyLearningRegularisation):
+    """The criterion of ELR+; mixing, two networks and averaged peers are chosen in its config.
+
+    It differs from ELR's in that predictions are averaged as they are, without a clamp; that the regulariser's strength may
+    grow; and that labels may be sharpened by the average.
+
+    Args:
+        num_samples: N, size of the training split.
+        num_classes: K.
+        strength: See ``EarlyLearningRegularisation``.
+        momentum: See ``EarlyLearningRegularisation``.
+        coef_step: The strength grows by ``exp(-5 (1 - min(step / coef_step, 1))^2)`` over so many optimiser steps; 0 gives
+            all of it from the start.
+        sharpen_labels: Multiply the (mixed) label by the (mixed) average, and scale it to sum to 1.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Liu et al., NeurIPS 2020; shengliu66/ELR, ELR_plus.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        strength: float = 3.0,
+        momentum: float = 0.7,
+        coef_step: int = 0,
+        sharpen_labels: bool = False,
+    ) -> None:
+        super().__init__(num_samples, num_classes, strength, momentum)
+        if not coef_step >= 0:
+            raise ValueError(f"coef_step must be at least 0, got {coef_step}; 0 is no ramp")
+        self.coef_step = coef_step
+        self.sharpen_labels = sharpen_labels
+
+    def observe(self, logits: Tensor, index: Tensor) -> None:
+        self.average.update(F.softmax(logits.float(), dim=1), index)
+
+    def ramp(self, step: int) -> float:
+        """Share of the strength at an optimiser step, in (0, 1]."""
+        if self.coef_step == 0:
+            return 1.0
+        return math.exp(-5.0 * (1.0 - min(step / self.coef_step, 1.0)) ** 2)
+
+    def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+        log_probs = F.log_softmax(full_precision(logits), dim=1)
+        weight = targets.weight.to(log_probs.dtype).unsqueeze(-1)
+        early = (weight * self.average.read(targets)).sum(dim=0)
+        label = (weight * F.one_hot(targets.label, log_probs.shape[1])).sum(dim=0)
+        if self.sharpen_labels:
+            product = label * early
+            mass = product.sum(dim=1, keepdim=True)
+            # A label that the average rules out altogether stays as it was given.
+            label = torch.where(mass > 0, product / torch.where(mass > 0, mass, torch.ones_like(mass)), label)
+        ce = -(label * log_probs).sum(dim=1)
+        probs = log_probs.exp().clamp(PROB_MARGIN, 1.0 - PROB_MARGIN)
+        agreement = torch.log(1.0 - (early * probs).sum(dim=1))
+        return ce + self.ramp(progress.step) * self.strength * agreement

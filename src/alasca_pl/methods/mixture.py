@@ -1,0 +1,65 @@
+"""Two groups in a list of numbers: the one place where methods fit a mixture of two Gaussians."""
+
+import warnings
+from typing import Literal
+
+import numpy as np
+
+
+def two_component_posterior(
+    values: np.ndarray,
+    component: Literal["low", "high"],
+    *,
+    max_iter: int = 100,
+    tol: float = 1e-6,
+    reg_covar: float = 1e-6,
+    seed: int = 0,
+) -> np.ndarray:
+    """Fit two Gaussians to numbers and say how likely each number comes from the one with the lower or higher mean.
+
+    Numbers that do not fall into two groups, because fewer than two different ones are given or because both fitted
+    means coincide, all belong to the group that is asked for: the result is 1 everywhere, also when it is asked for the
+    other group. A caller to whom "no second group" means something else asks for the complement.
+
+    The two variances differ, so the result need not be monotone: far out on either side the wider Gaussian wins.
+
+    Args:
+        values: Finite, float (n,).
+        component: Group to ask for, by its mean.
+        max_iter: Most steps of expectation maximisation. Stopping there is no error.
+        tol: Gain of the mean log-likelihood below which the fit stops.
+        reg_covar: Added to both variances; it is in units of ``values`` squared.
+        seed: Of the start, which is k-means.
+
+    Returns:
+        float64 (n,) in [0, 1].
+
+    Raises:
+        ValueError: If ``component`` is unknown or values are not finite or not one-dimensional.
+    """
+    if component not in ("low", "high"):
+        raise ValueError(f"unknown component {component!r}; choose one of low, high")
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"a mixture is fitted to a list of numbers, got an array of shape {values.shape}")
+    if not np.isfinite(values).all():
+        wrong = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{wrong} of {len(values)} values are not finite; has the run diverged?")
+    if len(values) < 2 or values.min() == values.max():
+        return np.ones(len(values))
+
+    # Here, because it takes a second that runs without a mixture need not spend.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    model = GaussianMixture(
+        2, covariance_type="full", max_iter=max_iter, tol=tol, reg_covar=reg_covar, random_state=seed % 2**32
+    )
+    column = values[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        posterior = model.fit(column).predict_proba(column)
+    low, high = sorted(range(2), key=lambda k: float(model.means_[k, 0]))
+    if model.means_[low, 0] == model.means_[high, 0]:
+        return np.ones(len(values))
+    return posterior[:, low if component == "low" else high]

@@ -1,0 +1,54 @@
+"""Mixup: train on convex mixes of two samples."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alasca_pl.core.parts import InputMixer
+from alasca_pl.core.seeds import derive_seed, generator
+from alasca_pl.core.types import Batch, Progress, Targets
+
+
+class Mixup(InputMixer):
+    """Mix each sample with another of its batch, all with the same weight.
+
+    The weight is ``max(l, 1 - l)`` with l drawn from Beta(alpha, alpha), so that the first sample dominates. Under several
+    processes the weight is the same on all; partners come from the local part of the batch.
+
+    Args:
+        alpha: Of the Beta distribution, at least 0; 0 does not mix.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If ``alpha`` is negative or not finite.
+
+    Source: Zhang et al., ICLR 2018; the maximum as in shengliu66/ELR.
+    """
+
+    def __init__(self, alpha: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        if not (alpha >= 0.0 and math.isfinite(alpha)):
+            raise ValueError(f"alpha must be a number of at least 0, got {alpha}; 0 does not mix")
+        self.alpha = alpha
+        self.seed = seed
+
+    def share(self, step: int) -> float:
+        """Weight of the first sample at a step, in [0.5, 1]."""
+        if self.alpha == 0.0:
+            return 1.0
+        draw = np.random.default_rng(derive_seed(self.seed, "mixup", step)).beta(self.alpha, self.alpha)
+        return float(max(draw, 1.0 - draw))
+
+    def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
+        share = self.share(progress.step)
+        rng = generator(self.seed, "mixup partners", progress.step)
+        partner = torch.randperm(len(batch.label), generator=rng).to(batch.label.device)
+        image = share * batch.image + (1.0 - share) * batch.image[partner]
+        weight = torch.tensor([[share], [1.0 - share]], device=batch.label.device).repeat(1, len(partner))
+        return image, Targets(
+            torch.stack([batch.label, batch.label[partner]]),
+            torch.stack([batch.index, batch.index[partner]]),
+            weight,
+        )

@@ -1,0 +1,78 @@
+"""Taps: activations after the normalisation layers inside residual blocks, for penalties on their gradients."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from alasca_pl.core.types import Tap
+from alasca_pl.models.preact import PreActBlock
+
+# Exactly these: a subclass may do more than normalise, e.g. timm's that activate too.
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm)
+
+
+def _is_block(module: nn.Module) -> bool:
+    if isinstance(module, BasicBlock | Bottleneck | PreActBlock):
+        return True
+    kind = type(module)
+    return kind.__module__.startswith("timm.") and kind.__name__ in ("BasicBlock", "Bottleneck")
+
+
+def tapped_layers(backbone: nn.Module) -> list[nn.Module]:
+    """Find the normalisation layers inside the residual blocks; stem and shortcuts are no part of them.
+
+    Args:
+        backbone: A trunk of basic, bottleneck or pre-activation blocks of torchvision, timm or this package.
+
+    Returns:
+        The layers, shallow to deep.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    layers = [
+        layer
+        for block in backbone.modules()
+        if _is_block(block)
+        # Shortcuts keep their normalisation a level deeper.
+        for layer in block.children()
+        if type(layer) in _NORMS
+    ]
+    if not layers:
+        raise ValueError(
+            f"no residual block with a normalisation layer was found in {type(backbone).__name__}; choose a ResNet, "
+            "e.g. model=resnet34_cifar, model=preact_resnet18 or model=small"
+        )
+    return layers
+
+
+@contextmanager
+def collected(layers: list[nn.Module]) -> Iterator[list[Tap]]:
+    """Collect a tap from each layer, in the order in which they run, as long as the context lasts.
+
+    The hooks live no longer than one forward pass, so that a network can be copied, and converted for several
+    processes, at any time. Passes without gradient are not collected.
+
+    Args:
+        layers: Normalisation layers.
+    """
+    taps: list[Tap] = []
+
+    def collect(layer: nn.Module, inputs: Any, value: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return value
+        scale = layer.weight if isinstance(layer.weight, Tensor) else value.new_ones(value.shape[1])
+        taps.append(Tap(value, scale))
+        # What follows may write into its input, and shall write into a copy.
+        return value.clone()
+
+    handles = [layer.register_forward_hook(collect) for layer in layers]
+    try:
+        yield taps
+    finally:
+        for handle in handles:
+            handle.remove()

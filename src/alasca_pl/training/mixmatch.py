@@ -1,0 +1,304 @@
+"""Semi-supervised training of networks on labels that a selector trusts and guesses for the rest."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alasca_pl.core.distributed import rank, sum_ranks, world_size
+from alasca_pl.core.numerics import full_precision
+from alasca_pl.core.parts import Regularizer
+from alasca_pl.core.schedules import linear_ramp
+from alasca_pl.core.seeds import derive_seed, generator
+from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
+from alasca_pl.training.parts import Parts
+from alasca_pl.training.steps import SupervisedStep, numbered, observe, penalise, unmixed_logits
+
+
+class TellsCleanProbability(Protocol):
+    """What ``MixMatchStep`` needs of a selector besides weights."""
+
+    def clean_probability(self, index: Tensor) -> Tensor:
+        """Return, float (M, B) in [0, 1], how likely each network shall take each sample's label to be right."""
+        ...
+
+
+class _Mixed(NamedTuple):
+    """One network's predictions for mixed rows. Shapes: R rows."""
+
+    log_probs: Tensor  # (R, K), attached to the graph
+    target: Tensor  # (R, K)
+    labelled: Tensor  # (R,), 1 where the label of the row's larger part is used
+    unlabelled: Tensor  # (R,), 1 where a guess is
+
+
+class MixMatchStep:
+    """Supervised for some epochs, then MixMatch with labels that are refined where trusted and guessed elsewhere.
+
+    Samples to which the selector gives a weight above 0 are labelled, the others' labels are ignored. From two views of
+    each sample and each network's predictions for them come the targets; then views and targets are mixed among each
+    other and each network is trained on the mixture, by cross-entropy on labelled and by squared error on unlabelled
+    rows, with a penalty on the mean prediction's distance from uniform.
+
+    Differences from LiJunnan1992/DivideMix, whose loaders deal equal numbers of labelled and unlabelled samples and which
+    trains one network for an epoch while the other stays as it is:
+
+    * A batch holds the training set's samples as they come, so that an epoch sees each once whatever is selected, and
+      steps without labelled or without unlabelled samples are taken with what is there.
+    * All networks take each step together. Guesses come from all of them in training mode, so that they depend on the
+      same batch statistics as those of a lone network; the original has the waiting one in evaluation mode.
+    * Regularizers look at the first views as they are, with given labels of all samples. That pass is the one whose
+      predictions make the targets, with and without regularizers, so that a penalty of strength 0 changes nothing.
+
+    All means are over the global batch. Rows are mixed within the part of the batch that a process holds, with one
+    weight for all processes: with several, other pairs are mixed than with one. As in the original, statistics of batch
+    norm move at each of the three passes of a step.
+
+    Args:
+        num_classes: K.
+        seed: Of mixing weights and pairs.
+        temperature: Targets are raised to the power of its inverse; 1 leaves them.
+        alpha: Mixing weights are drawn from Beta(alpha, alpha), the larger share is the row's own.
+        strength_unlabelled: Factor of the squared error at the end of its ramp.
+        ramp_epochs: Epochs after the warm-up over which that factor rises from 0.
+        warmup_epochs: Epochs of plain training before.
+        warmup_penalty: Factor of a penalty on confident predictions during the warm-up, for noise that does not look
+            like chance.
+        mix: ``all`` trains on all rows; ``labelled`` on labelled ones only, mixed with any.
+
+    Raises:
+        ValueError: If an argument is outside its range, or at a step if the parts or the batch do not fit.
+
+    Source: Li, Socher and Hoi, ICLR 2020, algorithm 1; Berthelot et al., NeurIPS 2019.
+    """
+
+    views: tuple[str, ...] = ("default", "default")
+
+    def __init__(
+        self,
+        num_classes: int,
+        seed: int,
+        temperature: float = 0.5,
+        alpha: float = 4.0,
+        strength_unlabelled: float = 25.0,
+        ramp_epochs: float = 16,
+        warmup_epochs: int = 10,
+        warmup_penalty: float = 0.0,
+        mix: Literal["all", "labelled"] = "all",
+    ) -> None:
+        for name, value in (("temperature", temperature), ("alpha", alpha)):
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        for name, value in (
+            ("strength_unlabelled", strength_unlabelled),
+            ("ramp_epochs", ramp_epochs),
+            ("warmup_epochs", warmup_epochs),
+            ("warmup_penalty", warmup_penalty),
+        ):
+            if not value >= 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        if mix not in ("all", "labelled"):
+            raise ValueError(f"unknown mix {mix!r}; choose one of all, labelled")
+        self.num_classes = num_classes
+        self.seed = seed
+        self.temperature = temperature
+        self.alpha = alpha
+        self.strength_unlabelled = strength_unlabelled
+        self.ramp_epochs = ramp_epochs
+        self.warmup_epochs = warmup_epochs
+        self.mix = mix
+        penalties = {"confidence": ConfidencePenalty(warmup_penalty)} if warmup_penalty else None
+        self._warmup = SupervisedStep(penalties)
+
+    def __call__(self, parts: Parts, batch: Batch, progress: Progress) -> StepResult:
+        """Take one step; see the class."""
+        self._check(parts, batch)
+        if progress.epoch < self.warmup_epochs:
+            return self._warmup(parts, batch, progress)
+        assert parts.selector is not None
+        targets = Targets.unmixed(batch.label, batch.index)
+        outputs, second = _predict(parts, batch)
+        unmixed = unmixed_logits(parts, outputs, batch)
+        observe(parts, unmixed, batch.index)
+        losses = [criterion(output.logits, targets, progress) for criterion, output in zip(parts.criteria, outputs)]
+        detached = torch.stack([loss.detach() for loss in losses])
+        labelled = parts.selector(detached, unmixed, targets, progress) > 0
+        clean = cast(TellsCleanProbability, parts.selector).clean_probability(batch.index)
+
+        probs = [
+            [full_precision(logits.detach()).softmax(dim=1) for logits in (output.logits, other)]
+            for output, other in zip(outputs, second)
+        ]
+        guess = sharpen(co_guess([view for views in probs for view in views]), self.temperature)
+        onehot = F.one_hot(batch.label, self.num_classes).to(guess.dtype)
+        mixed: list[_Mixed] = []
+        for number in range(len(outputs)):
+            refined = sharpen(
+                co_refine(onehot, clean[number].to(guess.dtype), co_guess(probs[number])), self.temperature
+            )
+            target = torch.where(labelled[number].unsqueeze(1), refined, guess)
+            mixed.append(self._train(parts, number, batch, target, labelled[number], progress))
+
+        base, terms, batch_size = self._losses(mixed, len(batch.label), progress)
+        weight = labelled.to(detached.dtype)
+        views = [StepView(output, targets, loss, row, progress) for output, loss, row in zip(outputs, losses, weight)]
+        total = penalise(parts, base.sum(), terms, views, batch_size)
+        terms |= numbered("selected", weight.sum(dim=1) / batch_size)
+        return StepResult(total, terms, tuple(unmixed), weight, detached)
+
+    def _check(self, parts: Parts, batch: Batch) -> None:
+        if not hasattr(parts.selector, "clean_probability"):
+            name = "none" if parts.selector is None else type(parts.selector).__name__
+            raise ValueError(
+                f"MixMatchStep needs a selector that tells clean probabilities, got {name}; "
+                "choose alasca_pl.methods.dividemix.MixtureFilter"
+            )
+        if parts.mixer is not None:
+            raise ValueError(f"MixMatchStep mixes by itself, got mixer {type(parts.mixer).__name__}; set mixer to null")
+        if not batch.views:
+            raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
+
+    def _train(
+        self, parts: Parts, number: int, batch: Batch, target: Tensor, labelled: Tensor, progress: Progress
+    ) -> _Mixed:
+        """Mix both views (2B rows) and let a network predict."""
+        image = torch.cat([batch.image, batch.views[0]])
+        target, labelled = target.repeat(2, 1), labelled.repeat(2)
+        rows, counted = torch.arange(len(image), device=image.device), 1.0
+        if self.mix == "labelled":
+            rows = labelled.nonzero().squeeze(1)
+            if len(rows) == 0:
+                # Every process must take part in the sum of gradients, with a gradient of zero if need be; batch norm
+                # needs two rows.
+                rows, counted = torch.arange(2, device=image.device), 0.0
+        own, order = self.draw(progress.step, number, len(image))
+        partner = order.to(image.device)[rows]
+        mixed_image = own * image[rows] + (1.0 - own) * image[partner]
+        mixed_target = own * target[rows] + (1.0 - own) * target[partner]
+        logits = full_precision(parts.networks[number](mixed_image).logits)
+        used = labelled[rows].to(logits.dtype)
+        return _Mixed(logits.log_softmax(dim=1), mixed_target, used * counted, (1.0 - used) * counted)
+
+    def draw(self, step: int, number: int, rows: int) -> tuple[float, Tensor]:
+        """Draw how to mix, a function of seed, step and network.
+
+        Args:
+            step: Optimiser steps so far.
+            number: Number of the network.
+            rows: R, rows that this process mixes.
+
+        Returns:
+            The share of a row's own image in [0.5, 1], the same on all ranks, and the partner of each row, int64 (R,),
+            this rank's own.
+        """
+        share = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(self.alpha, self.alpha)
+        order = torch.randperm(rows, generator=generator(self.seed, "mixmatch", step, number, "rank", rank()))
+        return float(max(share, 1.0 - share)), order
+
+    def _losses(
+        self, mixed: Sequence[_Mixed], batch_size: int, progress: Progress
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Each network's loss (M,), its terms, and the size of the global batch over the number of ranks."""
+        world, classes = world_size(), self.num_classes
+        mean_probs = torch.stack([((m.labelled + m.unlabelled) @ m.log_probs.exp()) for m in mixed])
+        rows = torch.stack([torch.stack([m.labelled.sum(), m.unlabelled.sum()]) for m in mixed])
+        # One collective for all that is counted over the global batch.
+        local = torch.cat([mean_probs.detach().flatten(), rows.flatten(), rows.new_tensor([float(batch_size)])])
+        everywhere = sum_ranks(local) / world
+        probs_everywhere = everywhere[: mean_probs.numel()].view_as(mean_probs)
+        labelled, unlabelled = everywhere[mean_probs.numel() : -1].view_as(rows).unbind(dim=1)
+        total = labelled + unlabelled
+
+        loss_labelled = torch.stack([m.labelled @ -(m.target * m.log_probs).sum(dim=1) for m in mixed])
+        loss_labelled = loss_labelled / _at_least_one(labelled)
+        loss_unlabelled = torch.stack(
+            [m.unlabelled @ (m.log_probs.exp() - m.target).square().mean(dim=1) for m in mixed]
+        )
+        loss_unlabelled = loss_unlabelled / _at_least_one(unlabelled)
+        # The penalty is no mean over rows, so each rank needs its value at the mean over all ranks, but the slope of its
+        # own share: the averaged gradients are then those of one process.
+        share = _at_least_one(total).unsqueeze(1)
+        mean = mean_probs / share
+        mean = mean + (probs_everywhere / share - mean).detach()
+        mean = torch.where(total.unsqueeze(1) > 0, mean, torch.full_like(mean, 1.0 / classes))
+        loss_prior = -(mean.clamp_min(torch.finfo(mean.dtype).tiny) * classes).log().mean(dim=1)
+
+        ramp = semi_supervised_ramp(progress, self.warmup_epochs, self.ramp_epochs)
+        loss = loss_labelled + self.strength_unlabelled * ramp * loss_unlabelled + loss_prior
+        named = {
+            "loss_base": loss,
+            "loss_labelled": loss_labelled,
+            "loss_unlabelled": loss_unlabelled,
+            "loss_prior": loss_prior,
+        }
+        terms = {key: value for name, each in named.items() for key, value in numbered(name, each.detach()).items()}
+        return loss, terms, everywhere[-1]
+
+
+class ConfidencePenalty(Regularizer):
+    """Sum over classes of p log p, lowest for the uniform prediction."""
+
+    def forward(self, view: StepView) -> Tensor:
+        log_probs = full_precision(view.output.logits).log_softmax(dim=1)
+        return (log_probs.exp() * log_probs).sum(dim=1)
+
+
+def sharpen(probs: Tensor, temperature: float) -> Tensor:
+    """Raise probabilities to a power of 1 over ``temperature`` and scale rows to a sum of 1.
+
+    Args:
+        probs: (B, K), rows sum to 1.
+        temperature: Above 0; below 1 the larger ones gain.
+
+    Returns:
+        (B, K).
+    """
+    # By logarithms, because large powers of small numbers are 0 all together.
+    return (probs.log() / temperature).softmax(dim=1)
+
+
+def co_refine(onehot: Tensor, clean: Tensor, probs: Tensor) -> Tensor:
+    """Mix given labels with a network's own predictions.
+
+    Args:
+        onehot: Given labels, (B, K).
+        clean: Probability that each label is right, (B,).
+        probs: Predictions, (B, K).
+
+    Returns:
+        (B, K): ``clean`` of the label and the rest of the prediction.
+    """
+    clean = clean.unsqueeze(1)
+    return clean * onehot + (1.0 - clean) * probs
+
+
+def co_guess(probs: Sequence[Tensor]) -> Tensor:
+    """Average predictions (B, K) over views and networks."""
+    return torch.stack(list(probs)).mean(dim=0)
+
+
+def semi_supervised_ramp(progress: Progress, warmup_epochs: float, ramp_epochs: float) -> float:
+    """Rise from 0 at the end of the warm-up to 1 ``ramp_epochs`` later, in each step a little."""
+    position = progress.epoch + progress.step % progress.steps_per_epoch / progress.steps_per_epoch
+    return max(0.0, linear_ramp(position - warmup_epochs, ramp_epochs))
+
+
+def _predict(parts: Parts, batch: Batch) -> tuple[list[NetworkOutput], list[Tensor]]:
+    """What each network says of the first views, with a graph if regularizers need one, and of the second."""
+    outputs: list[NetworkOutput] = []
+    second: list[Tensor] = []
+    for network, mapping in zip(parts.networks, parts.regularizers):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and len(mapping) > 0):  # type: ignore[arg-type]
+            outputs.append(network(batch.image))
+        with torch.no_grad():
+            second.append(network(batch.views[0]).logits)
+    # Weights that autocast has converted without a graph must not serve the passes that need one.
+    torch.clear_autocast_cache()
+    return outputs, second
+
+
+def _at_least_one(count: Tensor) -> Tensor:
+    return torch.where(count > 0, count, torch.ones_like(count))

@@ -1,0 +1,102 @@
+"""One look at the whole training set with the networks as they are."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alasca_pl.core.distributed import sum_ranks, world_size
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.types import Batch
+from alasca_pl.training.modes import evaluating
+
+# Entries that travel between ranks at once: more would need as much memory again on the device.
+_CHUNK = 2**22
+
+
+@torch.no_grad()
+def run_scan(
+    networks: Sequence[nn.Module],
+    batches: Iterable[Batch],
+    label: Tensor,
+    request: ScanRequest,
+    num_samples: int,
+    forward_context: Callable[[], AbstractContextManager] = contextlib.nullcontext,
+) -> ScanResult:
+    """Pass once over the training set and collect what was asked for.
+
+    The networks are in evaluation mode meanwhile; afterwards each module has its mode back, and nothing else of them
+    has changed, nor has torch's random state. Every rank must call this.
+
+    Args:
+        networks: M networks.
+        batches: This rank's samples without augmentation, placed by ``Batch.index``. Over all ranks each training sample
+            must occur; those that several ranks bring are averaged over these ranks.
+        label: Observed labels of the training split, int64 (N,).
+        request: What to collect.
+        num_samples: N.
+        forward_context: Wraps each forward pass, for mixed precision; results are float32 in any case.
+
+    Returns:
+        Rows in index order on the CPU, equal on all ranks.
+
+    Raises:
+        RuntimeError: If samples are missing.
+    """
+    weights: list[Tensor] = [network.head.weight for network in networks]  # type: ignore[union-attr, misc]
+    num_classes, size = weights[0].shape
+    device, dtype = weights[0].device, weights[0].dtype
+    count = len(networks)
+    losses = torch.zeros(count, num_samples, 1) if request.losses else None
+    probs = torch.zeros(count, num_samples, num_classes) if request.probs else None
+    features = torch.zeros(count, num_samples, size) if request.features else None
+    seen = torch.zeros(num_samples, 1)
+    observed = label.to(device)
+    with evaluating(*networks), torch.random.fork_rng(devices=[]):
+        for batch in batches:
+            index = batch.index.cpu()
+            seen[index] = 1.0
+            image = batch.image.to(device, dtype)
+            for number, network in enumerate(networks):
+                with forward_context():
+                    output = network(image)
+                logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
+                if losses is not None:
+                    cost = F.cross_entropy(logits, observed[batch.index.to(device)], reduction="none")
+                    losses[number, index, 0] = cost.float().cpu()
+                if probs is not None:
+                    probs[number, index] = logits.softmax(dim=1).float().cpu()
+                if features is not None:
+                    features[number, index] = output.features.float().cpu()
+
+    visits = seen.clone()
+    _sum_in_place(visits, device)
+    missing = int((visits == 0).sum())
+    if missing:
+        raise RuntimeError(
+            f"a look at the training set did not reach {missing} of its {num_samples} samples; batches of the part "
+            "'train' must bring each of them, with its position in the training split as index"
+        )
+    for table in (losses, probs, features):
+        for rows in table if table is not None else ():
+            _sum_in_place(rows, device)
+            if world_size() > 1:
+                rows /= visits
+    return ScanResult(
+        label=label.cpu(),
+        losses=None if losses is None else losses.squeeze(2),
+        probs=probs,
+        features=features,
+        head_weight=torch.stack([weight.float().cpu() for weight in weights]) if request.probs else None,
+    )
+
+
+def _sum_in_place(rows: Tensor, device: torch.device) -> None:
+    """Sum a CPU table (N, R) over ranks, part by part and by way of the device that the ranks talk through."""
+    if world_size() == 1:
+        return
+    for part in rows.split(max(1, _CHUNK // rows.shape[1])):
+        part.copy_(sum_ranks(part.to(device)))
