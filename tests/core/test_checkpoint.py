@@ -55,7 +55,9 @@ def test_what_was_packed_comes_back(tmp_path: Path):
 
 def test_packed_facts_are_plain_containers():
     facts = pack({}, FACTS)["facts"]
-    assert {type(value) for value in facts.values()} == {str, int, list}
+    assert {type(value) for value in facts.values()} == {str, int, list, type(None)}
+    told = pack({}, FACTS._replace(realised_rate=0.4, class_counts=(20, 20, 10)))["facts"]
+    assert (told["realised_rate"], told["class_counts"]) == (0.4, [20, 20, 10])
 
 
 @pytest.mark.parametrize("zipped", [True, False])

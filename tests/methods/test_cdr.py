@@ -129,7 +129,7 @@ def test_an_estimate_is_made_once_and_used_from_then_on(generator: torch.Generat
     transform(module.parameters(), at(2))
     assert all(torch.equal(one, other) for one, other in zip(gradients(module), before))
     assert transform.scan(at(2)) is None
-    assert transform.scan(at(3)) == ScanRequest(losses=True)
+    assert transform.scan(at(3)) == ScanRequest(losses=True, probs=True)
     transform.refresh(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(3))
     assert transform.scan(at(3)) is None
     assert transform.kept_share(3) == pytest.approx(0.7, abs=0.02)

@@ -202,7 +202,7 @@ def test_the_rate_is_estimated_once_and_the_ramp_begins_there():
         # A pass that another part asked for is none of its business.
         selector.refresh(result_of(two_groups()), at(epoch))
         assert torch.equal(weigh(selector, losses, epoch), torch.ones(2, 16))
-    assert selector.scan(at(3)) == ScanRequest(losses=True)
+    assert selector.scan(at(3)) == ScanRequest(losses=True, probs=True)
     selector.refresh(result_of(two_groups()), at(3))
     assert selector.scan(at(3)) is None
     assert selector.scan(at(4)) is None
@@ -213,7 +213,7 @@ def test_the_rate_is_estimated_once_and_the_ramp_begins_there():
 
 def test_a_missed_epoch_is_made_up_for():
     selector = SmallLossExchange(2, estimate_epoch=3, ramp_epochs=2)
-    assert selector.scan(at(8)) == ScanRequest(losses=True)
+    assert selector.scan(at(8)) == ScanRequest(losses=True, probs=True)
     selector.refresh(result_of(two_groups()), at(8))
     assert [selector.forget_rate(epoch) for epoch in (8, 9, 20)] == pytest.approx([0.0, 0.25, 0.25], abs=1e-4)
 

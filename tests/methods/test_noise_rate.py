@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from alasca_pl.methods.mixture import two_component_posterior
-from alasca_pl.methods.noise_rate import NoiseRateEstimate, estimate_noise_rate
+from alasca_pl.methods.noise_rate import NoiseRateEstimate, confident_rate, estimate_noise_rate
 
 
 def losses_of(rate: float, margin: float, seed: int, count: int = 4000, classes: int = 10) -> tuple[np.ndarray, float]:
@@ -60,7 +60,7 @@ def test_losses_that_are_all_alike_have_no_noise(value: float):
 
 
 def test_clean_labels_are_not_asked_for():
-    assert list(inspect.signature(NoiseRateEstimate.update).parameters) == ["self", "losses", "epoch"]
+    assert list(inspect.signature(NoiseRateEstimate.update).parameters) == ["self", "losses", "epoch", "probs", "label"]
 
 
 def test_saved_and_loaded_it_is_the_same():
@@ -99,3 +99,44 @@ def test_losses_of_a_diverged_run_are_refused(bad: float):
 def test_a_wrong_shape_is_named():
     with pytest.raises(ValueError, match=r"\(networks, samples\), got \(5,\)"):
         estimate_noise_rate(np.zeros(5))
+
+
+def test_the_confident_joint_against_a_loop():
+    rng = np.random.default_rng(4)
+    probs = rng.dirichlet(np.full(4, 0.4), size=300)
+    label = rng.integers(0, 3, 300)  # nothing carries label 3
+    thresholds = [np.mean([p[k] for p, y in zip(probs, label) if y == k]) if k < 3 else math.inf for k in range(4)]
+    joint = [[0.0] * 4 for _ in range(4)]
+    for p, y in zip(probs, label):
+        likely = [k for k in range(4) if p[k] >= thresholds[k]]
+        if likely:
+            joint[y][max(likely, key=lambda k: p[k])] += 1
+    right = total = 0.0
+    for y, row in enumerate(joint):
+        if sum(row):
+            share = sum(label == y) / sum(row)
+            right += row[y] * share
+            total += sum(row) * share
+    assert confident_rate(probs, label) == pytest.approx(1 - right / total, abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
+def test_a_network_that_knows_the_classes_gives_the_rate(rate):
+    rng = np.random.default_rng(5)
+    clean = rng.integers(0, 5, 4000)
+    label = np.where(rng.random(4000) < rate, rng.integers(0, 5, 4000), clean)
+    probs = rng.dirichlet(np.ones(5), size=4000) * 0.3
+    probs[np.arange(4000), clean] += 0.7
+    assert confident_rate(probs, label) == pytest.approx(np.mean(label != clean), abs=0.02)
+    losses = -np.log(probs[np.arange(4000), label])
+    assert estimate_noise_rate(losses[None], probs[None], label) <= np.mean(label != clean) + 0.02
+
+
+def test_the_smaller_of_both_estimates_counts_per_network():
+    rng = np.random.default_rng(6)
+    losses, probs = rng.random((2, 200)), rng.dirichlet(np.ones(3), size=(2, 200))
+    label = rng.integers(0, 3, 200)
+    alone = [estimate_noise_rate(each[None]) for each in losses]
+    joint = [confident_rate(each, label) for each in probs]
+    expected = np.mean([min(pair) for pair in zip(alone, joint)])
+    assert estimate_noise_rate(losses, probs, label) == pytest.approx(expected, abs=1e-12)

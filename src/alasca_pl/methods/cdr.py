@@ -65,14 +65,14 @@ class CriticalParameters(GradientTransform):
 
     def scan(self, progress: Progress) -> ScanRequest | None:
         due = self.estimate is not None and self.estimate.rate is None and progress.epoch >= self.estimate_epoch
-        return ScanRequest(losses=True) if due else None
+        return ScanRequest(losses=True, probs=True) if due else None
 
     def refresh(self, result: ScanResult, progress: Progress) -> None:
         # A pass may also have been made for another part.
         if self.scan(progress) is None:
             return
         assert self.estimate is not None and result.losses is not None
-        self.estimate.update(result.losses, progress.epoch)
+        self.estimate.update(result.losses, progress.epoch, result.probs, result.label)
 
     def kept_share(self, epoch: int) -> float:
         """Share of the weights that follow their gradient at an epoch of the run, in [0, 1]."""

@@ -110,14 +110,14 @@ class SmallLossExchange(SampleSelector):
 
     def scan(self, progress: Progress) -> ScanRequest | None:
         due = self.estimate is not None and self.estimate.rate is None and progress.epoch >= self.estimate_epoch
-        return ScanRequest(losses=True) if due else None
+        return ScanRequest(losses=True, probs=True) if due else None
 
     def refresh(self, result: ScanResult, progress: Progress) -> None:
         # A pass may also have been made for another part.
         if self.scan(progress) is None:
             return
         assert self.estimate is not None and result.losses is not None
-        self.estimate.update(result.losses, progress.epoch)
+        self.estimate.update(result.losses, progress.epoch, result.probs, result.label)
 
     def forget_rate(self, epoch: int) -> float:
         """Share of a batch that is dropped at an epoch of the run, in [0, 1]."""

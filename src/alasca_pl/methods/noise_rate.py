@@ -1,4 +1,4 @@
-"""The share of wrong labels, estimated from how the losses of the training samples fall into two groups."""
+"""The share of wrong labels, estimated from what networks say of the training samples."""
 
 import logging
 from collections.abc import Callable
@@ -19,23 +19,78 @@ _MAX_ITER = 100
 _TOL = 1e-4
 
 
-def estimate_noise_rate(losses: np.ndarray, seed: int = 0) -> float:
-    """Estimate the share of wrong labels from losses against the given labels.
+def mixture_rate(losses: np.ndarray, seed: int = 0) -> float:
+    """Estimate the share of wrong labels by how losses fall into two groups.
 
-    Per network, the losses are scaled to [0, 1], two Gaussians are fitted, and the mean posterior of the one with the
-    higher losses is the estimate; networks are averaged.
-
-    It rests on assumptions: the networks predict clean samples well by now and have not yet memorised wrong ones, so that
-    the two groups are wrong and clean labels. Too early, hard clean samples count as wrong; too late, memorised samples
-    count as clean; and losses without two groups, such as those of data without noise, are split all the same, which
-    gives too large a rate. It sees no clean labels.
+    The losses are scaled to [0, 1], two Gaussians are fitted, and the mean posterior of the one with the higher losses is
+    the estimate. Hard clean samples are counted as wrong, memorised wrong ones as clean; losses without two groups, such
+    as those of data without noise, are split all the same.
 
     Args:
-        losses: Finite, float (M, N).
+        losses: Finite, float (N,).
         seed: Of the mixture's start.
 
     Returns:
         A rate in [0, 1]; losses that are all alike give 0.
+    """
+    each = losses.astype(np.float64)
+    span = each.max() - each.min()
+    scaled = (each - each.min()) / span if span > 0 else np.zeros_like(each)
+    low = two_component_posterior(scaled, "low", max_iter=_MAX_ITER, tol=_TOL, reg_covar=_REG_COVAR, seed=seed)
+    # By the complement, because samples without two groups all count as low.
+    return float(np.clip(1.0 - low.mean(), 0.0, 1.0))
+
+
+def confident_rate(probs: np.ndarray, label: np.ndarray) -> float:
+    """Estimate the share of wrong labels by counting samples that are confidently of another class.
+
+    A sample counts for the class of largest probability among those whose probability is at least the mean that samples
+    with that label give it; a sample without such a class does not count. The counts of each label are scaled to its
+    number of samples. Errors of a network on clean samples are counted as wrong labels, so that the estimate is too large
+    while a network is poor.
+
+    Args:
+        probs: Float (N, K).
+        label: Given labels, int64 (N,).
+
+    Returns:
+        A rate in [0, 1]; 0 if no sample counts.
+
+    Source: Northcutt, Jiang and Chuang, JAIR 2021, confident joint.
+    """
+    num_classes = probs.shape[1]
+    of_label = np.bincount(label, minlength=num_classes)
+    own = np.bincount(label, weights=probs[np.arange(len(label)), label], minlength=num_classes)
+    # A class without samples has no mean; nothing is confidently of it.
+    threshold = np.where(of_label > 0, own / np.maximum(of_label, 1), np.inf)
+    confident = probs >= threshold
+    counted = confident.any(axis=1)
+    likely = np.where(confident, probs, -1.0).argmax(axis=1)
+    joint = np.zeros((num_classes, num_classes))
+    np.add.at(joint, (label[counted], likely[counted]), 1.0)
+    rows = joint.sum(axis=1)
+    scaled = joint / np.maximum(rows, 1.0)[:, None] * np.where(rows > 0, of_label, 0)[:, None]
+    total = scaled.sum()
+    return float(1.0 - np.trace(scaled) / total) if total > 0 else 0.0
+
+
+def estimate_noise_rate(
+    losses: np.ndarray, probs: np.ndarray | None = None, label: np.ndarray | None = None, seed: int = 0
+) -> float:
+    """Estimate the share of wrong labels without clean ones: the smaller of two estimates, averaged over networks.
+
+    Both err upwards in their own way: the mixture where clean samples are hard, the confident joint where the network is
+    poor. On the 1,297 digits after 10 to 20 epochs the smaller one was within 0.04 of the true rate (0 to 0.72); for a
+    small network that gets a third of CIFAR-10 right after 10 epochs on 2,000 images it was up to 0.37 off.
+
+    Args:
+        losses: Finite, float (M, N), against the given labels.
+        probs: Float (M, N, K), or None to take the mixture alone.
+        label: Given labels, int64 (N,); needed with ``probs``.
+        seed: Of the mixture's start.
+
+    Returns:
+        A rate in [0, 1].
 
     Raises:
         ValueError: If losses are not finite or not (M, N).
@@ -43,13 +98,12 @@ def estimate_noise_rate(losses: np.ndarray, seed: int = 0) -> float:
     if losses.ndim != 2 or losses.size == 0:
         raise ValueError(f"losses must have the shape (networks, samples), got {losses.shape}")
     rates = []
-    for each in losses.astype(np.float64):
-        span = each.max() - each.min()
-        scaled = (each - each.min()) / span if span > 0 else np.zeros_like(each)
-        low = two_component_posterior(scaled, "low", max_iter=_MAX_ITER, tol=_TOL, reg_covar=_REG_COVAR, seed=seed)
-        # By the complement, because samples without two groups all count as low.
-        rates.append(1.0 - low.mean())
-    return float(np.clip(np.mean(rates), 0.0, 1.0))
+    for number, each in enumerate(losses):
+        rate = mixture_rate(each, seed)
+        if probs is not None and label is not None:
+            rate = min(rate, confident_rate(probs[number], label))
+        rates.append(rate)
+    return float(np.mean(rates))
 
 
 class NoiseRateEstimate(nn.Module):
@@ -72,12 +126,14 @@ class NoiseRateEstimate(nn.Module):
         # Only tells on which device the ranks can talk.
         self._place = torch.zeros(())
 
-    def update(self, losses: Tensor, epoch: int) -> float:
+    def update(self, losses: Tensor, epoch: int, probs: Tensor | None = None, label: Tensor | None = None) -> float:
         """Estimate anew; every rank must call it.
 
         Args:
             losses: Cross-entropy of all training samples against their given labels, float (M, N).
             epoch: The epoch that is about to begin.
+            probs: Class probabilities, float (M, N, K), or None.
+            label: Given labels, int64 (N,); needed with ``probs``.
 
         Returns:
             The rate, equal on all ranks.
@@ -89,7 +145,9 @@ class NoiseRateEstimate(nn.Module):
         if not torch.isfinite(losses).all():
             raise ValueError(f"losses before epoch {epoch} are not finite; has the run diverged?")
         values = losses.detach().cpu().numpy()
-        place = from_rank_zero(lambda: torch.tensor(estimate_noise_rate(values, self.seed)), self._place)
+        says = None if probs is None else probs.detach().cpu().numpy()
+        given = None if label is None else label.cpu().numpy()
+        place = from_rank_zero(lambda: torch.tensor(estimate_noise_rate(values, says, given, self.seed)), self._place)
         self.rate, self.epoch = float(place), epoch
         if rank() == 0:
             log.info("estimated before epoch %d that %.1f%% of the labels are wrong", epoch, 100.0 * self.rate)
