@@ -10,6 +10,11 @@ from typing import Any
 
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 from alasca_pl.noise.labels import NoisyLabels
 
 _PACKAGES = (
@@ -71,6 +76,19 @@ def git_state() -> dict[str, Any] | None:
     if ask("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return {"revision": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+
+
+def peak_memory() -> dict[str, int]:
+    """Largest memory so far in megabytes: of this process with all its libraries, and of each accelerator in use."""
+    found: dict[str, int] = {}
+    if resource is not None:
+        # Kilobytes on Linux, bytes on macOS.
+        unit = 1 if platform.system() == "Darwin" else 1024
+        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        for number in range(torch.cuda.device_count()):
+            found[f"cuda:{number}"] = torch.cuda.max_memory_allocated(number) // 1_000_000
+    return found
 
 
 def noise_facts(labels: NoisyLabels) -> dict[str, Any]:

@@ -173,6 +173,7 @@ def _begin(run: Run) -> None:
 
 def _end(run: Run, status: str, problem: str | None) -> None:
     run.record |= {"status": status, "ended": records.now(), "hardware": records.hardware()}
+    run.record["peak_memory_mb"] = records.peak_memory()
     if problem is not None:
         run.record["problem"] = problem
     metrics = run.folder / "metrics.csv"

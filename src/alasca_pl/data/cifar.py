@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100, from an array file if there is one, else through torchvision."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,8 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from alasca_pl.data.arrays import ImageArrays, RawData
 from alasca_pl.data.npz import read_npz
 
+# For array files, which need not bring names; torchvision's files do.
+_NAMES = {"cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")}
 _DATASETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
@@ -30,7 +33,8 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
         raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(_DATASETS)}")
     root = Path(root).expanduser()
     if (root / f"{name}.npz").is_file():
-        return read_npz(root / f"{name}.npz")
+        raw = read_npz(root / f"{name}.npz")
+        return raw if raw.class_names else replace(raw, class_names=_NAMES.get(name, ()))
     way_out = (
         f"put {name}.npz or torchvision's files there, set data.root to where they are, or allow data.download=true"
     )
