@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every method with and without ALASCA on two files of wrong labels. Usage: run.sh OUTPUT_FOLDER [PARALLEL_RUNS]
-# Finished runs are left alone, so that the script can be started again. METHODS="ce elr" names some. Needs CIFAR-10 and CIFAR-10N in $ALASCA_DATA.
+# Finished runs are left alone, so that the script can be started again. METHODS="ce elr" and NOISES=human
+# name some. Needs CIFAR-10 and CIFAR-10N in $ALASCA_DATA.
 set -euo pipefail
 out=$1 parallel=${2:-2}
 methods=${METHODS:-ce co_teaching fine crust dividemix elr_plus har cdr byot f_coteaching gce sce elr uls als als_ema}
@@ -26,8 +27,8 @@ for noise in "symmetric" "human noise.labels=worst"; do
   file=$out/${noise%% *}.npz
   [ -e "$file" ] || alasca-noise make experiment=methods_small noise=$noise output="$file" >"${file%.npz}.txt"
 done
-for method in $methods; do
-  for noise in symmetric human; do
+for noise in ${NOISES:-symmetric human}; do
+  for method in $methods; do
     for with in none alasca; do
       run=$out/$noise/$method/$with
       [ "$with" = none ] && extra="" || extra=$alasca
