@@ -1,12 +1,15 @@
 """Composing and running small runs inside tests."""
 
 import contextlib
+import copy
+import functools
 import io
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -16,10 +19,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from alasca_pl import cli
 from alasca_pl import run as runs
 from alasca_pl.cli import CONF_DIR
+from alasca_pl.core.distributed import gather_rows, rank
+from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.types import Progress, Targets
 
 # A network without batch norm, so that one process and several see the same; a batch size that leaves a rest of 12.
 TINY = (
@@ -32,15 +39,55 @@ TINY = (
 )
 
 
-def config_for(*overrides: str) -> dict[str, Any]:
+# 4 steps an epoch instead of 10, where only bits are compared.
+SMALLER = ("epochs=3", "data.max_train_samples=128")
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_fork")
+
+METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+
+# Schedules shortened so that every phase of a method happens within three epochs, the first look before the second one.
+PHASES: dict[str, tuple[str, ...]] = {
+    "als": ("criterion.ramp_epochs=2",),
+    "als_ema": ("criterion.ramp_epochs=2",),
+    "cdr": ("gradient_transform.noise_rate=estimated", "gradient_transform.estimate_epoch=1"),
+    "co_teaching": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
+    "crust": ("selector.warmup_epochs=1", "mixer.start_epoch=1"),
+    "dividemix": ("selector.warmup_epochs=1", "selector.memory_epochs=2", "step.ramp_epochs=1"),
+    "elr_plus": ("criterion.coef_step=15", "criterion.sharpen_labels=true", "teacher.ramp_steps=20"),
+    "f_coteaching": ("selector.warmup_epochs=1", "selector.every=1"),
+    "fine": ("selector.warmup_epochs=1", "selector.every=1"),
+    "gce": ("criterion.truncate_below=0.5", "criterion.truncate_from=1"),
+}
+_ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}
+
+
+def method_overrides(method: str, alasca: str = "none") -> tuple[str, ...]:
+    """Choose a method, of any name, and a variant of ALASCA with the schedules of a tiny run."""
+    return (f"method={method}", f"alasca={alasca}", *PHASES.get(method, ()), *_ALASCA.get(alasca, ()))
+
+
+def slow_unless(fast: Collection[str], names: Iterable[str]) -> list[Any]:
+    """Parameters for pytest of which only some belong to the fast tests."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@functools.cache
+def _config_for(overrides: tuple[str, ...]) -> dict[str, Any]:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("train", overrides=[*TINY, *overrides])
     return OmegaConf.to_container(config, resolve=True)
 
 
+def config_for(*overrides: str) -> dict[str, Any]:
+    return copy.deepcopy(_config_for(overrides))
+
+
 def train(folder: Path, *overrides: str) -> dict[str, Any]:
     """Train in this process and return the record."""
-    return runs.train(runs.prepare(config_for(*overrides), folder, {}))
+    # Drawing curves takes longer than such a run.
+    with mock.patch("alasca_pl.run.plot_curves"):
+        return runs.train(runs.prepare(config_for(*overrides), folder, {}))
 
 
 class KillAt(L.Callback):
@@ -89,6 +136,56 @@ def assert_same_bits(one: Any, other: Any) -> None:
     for name, value in left.items():
         same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
         assert same, f"{name} differs"
+
+
+def distance(one: Any, other: Any) -> float:
+    """Largest difference between any numbers of two states with the same entries; infinity if anything else differs."""
+    left, right = tensors(one), tensors(other)
+    assert left.keys() == right.keys()
+    largest = 0.0
+    for name, value in left.items():
+        theirs = right[name]
+        if isinstance(value, torch.Tensor) and value.shape == theirs.shape and value.numel():
+            largest = max(largest, (value.double() - theirs.double()).abs().max().item())
+        elif isinstance(value, float) and isinstance(theirs, float):
+            largest = max(largest, abs(value - theirs))
+        elif not isinstance(value, torch.Tensor) and value != theirs:
+            largest = float("inf")
+    return largest
+
+
+class PositionSelector(SampleSelector):
+    """Selects by position in the global batch, so that processes can be left with nothing.
+
+    Args:
+        which: ``none``, ``all``, ``first_half`` (the part of the first of two processes), ``second_half``, or ``last`` for
+            the very last sample.
+        num_networks: M.
+        normalise: See ``SampleSelector``.
+    """
+
+    def __init__(self, which: str, num_networks: int, normalise: str = "selected") -> None:
+        super().__init__()
+        self.which = which
+        self.num_networks = num_networks
+        self.normalise = normalise  # type: ignore[assignment]
+
+    def clean_probability(self, index: Tensor) -> Tensor:
+        """What ``MixMatchStep`` asks for."""
+        return torch.full((self.num_networks, *index.shape), 0.5, device=index.device)
+
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        _, ranks = gather_rows(targets.index[0], torch.full_like(losses[:1], float(rank())).T)
+        own = torch.nonzero(ranks[:, 0] == rank()).squeeze(1)
+        half = (len(ranks) + 1) // 2
+        start, stop = {
+            "none": (0, 0),
+            "all": (0, len(ranks)),
+            "first_half": (0, half),
+            "second_half": (half, len(ranks)),
+            "last": (len(ranks) - 1, len(ranks)),
+        }[self.which]
+        return ((own >= start) & (own < stop)).to(losses.dtype).expand_as(losses)
 
 
 class Outcome(NamedTuple):

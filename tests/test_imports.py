@@ -60,7 +60,9 @@ def breaches(source: str, module: str) -> list[str]:
             wrong.append(name)
         if library in ("hydra", "omegaconf") and module not in ("cli", "build"):
             wrong.append(name)
-    wrong += [name for name in imported(source, module, top_level=True) if name.split(".")[0] in ("wandb", "timm", "datasets")]
+    wrong += [
+        name for name in imported(source, module, top_level=True) if name.split(".")[0] in ("wandb", "timm", "datasets")
+    ]
     return wrong
 
 

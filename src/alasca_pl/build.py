@@ -371,8 +371,10 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: Path) -> L.Trai
         checkpoints = checkpoint_callbacks(
             folder / "checkpoints", "val" in data.sizes, config["checkpoint"]["every_n_steps"]
         )
+        # Without a part to measure on there is nothing to validate, and Lightning would warn of it.
+        nothing = {} if data.facts.eval_parts else {"limit_val_batches": 0}
         return L.Trainer(
-            **config["trainer"],
+            **{**config["trainer"], **nothing},
             logger=[make(node, save_dir=str(folder), config=config) for node in config["logger"].values() if node]
             or False,
             callbacks=[

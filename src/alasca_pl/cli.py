@@ -78,28 +78,34 @@ def _train(cfg: DictConfig) -> None:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         overrides = list(hydra_config.overrides.task)
         choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
-        _announce_constants(choices)
+        remarks = _constants(choices)
         folder = Path(hydra_config.runtime.output_dir)
         run = runs.prepare(config, folder, {"overrides": overrides, "config_dirs": _config_dirs(), "choices": choices})
+        # Not before the run is accepted: the log may be that of a finished run.
+        for remark in remarks:
+            log.info("%s", remark)
         record = runs.train(run)
     if run.trainer.is_global_zero and "metrics" in record:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, _comparison(overrides) if uses_alasca else None))
 
 
-def _announce_constants(choices: dict[str, Any]) -> None:
+def _constants(choices: dict[str, Any]) -> list[str]:
     """Say which constants a method got for this data set, and forget choices of files that do not exist."""
     sources = [CONF_DIR, *(Path(source) for source in _config_dirs()[1::2])]
+    remarks = []
     for group in ("constants", "noise_constants"):
-        if any((folder / group / f"{choices.get(group)}.yaml").is_file() for folder in sources):
-            log.info("constants: %s (chosen by method and data set, in conf/%s)", choices[group], group)
+        name = choices.get(group)
+        if any((folder / group / f"{name}.yaml").is_file() for folder in sources):
+            remarks.append(f"constants: {name} (chosen by method and data set, in conf/{group})")
             continue
         choices.pop(group, None)
         others = [file for folder in sources for file in (folder / group).glob(f"{choices['method']}_*.yaml")]
         if group == "constants" and others:
-            log.info(
-                "constants: none for method %s on data %s, so its own defaults", choices["method"], choices["data"]
+            remarks.append(
+                f"constants: none for method {choices['method']} on data {choices['data']}, so its own defaults"
             )
+    return remarks
 
 
 def _comparison(overrides: Sequence[str]) -> str:
@@ -107,7 +113,16 @@ def _comparison(overrides: Sequence[str]) -> str:
     its_own = ("alasca", "aux", "ckpt_path")
     kept = [item for item in overrides if _name(item).split(".")[0] not in its_own]
     kept = [item for item in kept if not _name(item).startswith("regularizers.alasca")]
-    return shlex.join(["alasca-train", *_config_dirs(), *kept, "alasca=none"])
+    return shlex.join(["alasca-train", *_config_dirs(), *map(_unquoted, kept), "alasca=none"])
+
+
+def _unquoted(override: str) -> str:
+    """Undo ``_quote_paths``, which will be applied again."""
+    name, _, value = override.partition("=")
+    if name in _PATHS and len(value) > 1 and value[0] == value[-1] == "'":
+        value = value[1:-1].replace("\\'", "'")
+        return f"{name}={value}"
+    return override
 
 
 def _config_dirs() -> list[str]:

@@ -22,6 +22,7 @@ from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.rows import read_rows
 from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.data.files import ImageError
 from alasca_pl.data.transforms import SMALL
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
@@ -148,6 +149,10 @@ def train(run: Run) -> dict[str, Any]:
     except (KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
+    except ImageError as error:
+        # From a worker it comes with that process's traceback in front.
+        problem = str(error).strip().splitlines()[-1]
+        raise UserError(f"{problem}; data.check=full finds such images before training") from error
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         raise
@@ -196,7 +201,8 @@ def _title(run: Run) -> str:
     choices = run.record.get("choices", {})
     method = choices.get("method", "")
     method += "" if choices.get("alasca") in (None, "none") else " + ALASCA"
-    return f"{run.data.name}, {noise['kind']} noise{rate}: {method}"
+    kind = "labels as given" if noise["kind"] == "none" else f"{noise['kind']} noise"
+    return f"{run.data.name}, {kind}{rate}: {method}"
 
 
 def _absolute(node: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,19 @@
 """What goes wrong ends with status 1 and one message that names the value and the way out."""
 
 import hashlib
+import io
+import json
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from alasca_pl import cli
 from running import Outcome, command
@@ -69,7 +75,7 @@ def test_an_unknown_choice_lists_the_valid_ones(tmp_path, group):
         (["aux.stages=deep"], ["aux.stages", "'deep'", "all, last"]),
         (["noise.rate=1.5"], ["rate", "1.5", "[0, 1]"]),
         (["noise.rate=-0.1"], ["rate", "-0.1", "[0, 1]"]),
-        (["noise.variant=both"], ["'both'", "inclusive, exclusive"]),
+        (["noise.variant=both"], ["'both'", "inclusive, inclusive_floor, exclusive"]),
         (["noise.seed=-1"], ["seed", "-1", "at least 0"]),
         (["regularizers.alasca.temperature=0"], ["temperature", "0", "above 0"]),
         (["regularizers.alasca.strength=-1"], ["strength", "-1", "at least 0"]),
@@ -248,3 +254,241 @@ def test_the_command_itself_ends_with_status_one(tmp_path, overrides, words):
         [sys.executable, "-m", "alasca_pl.cli", *TINY, *overrides], cwd=tmp_path, capture_output=True, text=True
     )
     assert_refused(Outcome(done.returncode, done.stdout, done.stderr), *words)
+
+
+# A run of a second on images from files; the part of TINY that fits other data.
+OWN = (
+    "trainer=smoke",
+    "data.batch_size=4",
+    "model.backbone.width=4",
+    "callbacks=quiet",
+    "data.num_workers=0",
+    "data.num_val=0",
+)
+
+
+def write_images(root: Path, classes: str = "abc", train: int = 6, test: int = 2, bright: int = 0) -> Path:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("test", test)):
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 200, (8, 8, 3)).astype(np.uint8) // (1 + bright)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images") / "images")
+
+
+def assert_own_refused(folder: Path, data: Path, arguments: list[str], words: list[str]) -> None:
+    """The command refuses with one message, leaves no record of a run, and the data as they are."""
+    before = {path: path.lstat().st_mtime_ns for path in [data, *data.rglob("*")]}
+    outcome = command(folder, *OWN, *arguments, "hydra.run.dir=run")
+    assert_refused(outcome, *words)
+    assert outcome.err.count("error: ") == 1
+    for name in ("record.json", "config.yaml", "noise.npz", "metrics.csv", "checkpoints"):
+        assert not (folder / "run" / name).exists()
+    assert {path: path.lstat().st_mtime_ns for path in [data, *data.rglob("*")]} == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.root=gone"], ["gone", "data.root"]),
+        (["data.image_size=0"], ["data.image_size", "got 0"]),
+        (["data.image_size=abc"], ["data.image_size", "'abc'"]),
+        (["data.image_size=[32]"], ["data.image_size", "[32]"]),
+        (["data.channels=2"], ["data.channels", "1 (grey) or 3 (RGB)", "2"]),
+        (["data.num_val=1.5"], ["data.num_val", "1.5"]),
+        (["data.num_val=0.99"], ["data.num_val", "0.99"]),
+        (["data.loader=foo"], ["data.loader", "'foo'", "auto, arrays, files"]),
+        (["data.check=deep"], ["data.check", "'deep'", "full, header, none"]),
+        (["data.on_corrupt=ignore"], ["data.on_corrupt", "'ignore'", "error, skip"]),
+        (["data.augment=heavy"], ["data.augment", "'heavy'", "none, weak, strong"]),
+        (["data.num_workers=-1"], ["data.num_workers", "-1", "at least 0"]),
+        (["data.subset_size=2"], ["data.subset_size", "2", "3 classes"]),
+        (["data.num_classes=2"], ["data.num_classes", "2"]),
+        (["data.mean=[0.5]"], ["data.mean", "1 values", "3 channel"]),
+        (["noise=instance", "noise.rate=1.5"], ["rate", "1.5", "[0, 1]"]),
+        (["noise=matrix"], ["matrix", "like", "neither"]),
+        (["noise=matrix", "noise.matrix=[[0.9,0.1],[0.2,0.8]]"], ["2 classes", "3"]),
+        (["noise=matrix", "noise.matrix=[[0.9,0.2,0],[0,1,0],[0,0,1]]"], ["row 0", "1.1"]),
+        (["noise=matrix", "noise.matrix=[[1.5,-0.5,0],[0,1,0],[0,0,1]]"], ["[0, 1]"]),
+        (["noise=matrix", "noise.matrix=gone.csv"], ["gone.csv"]),
+        (["noise=from_file", "noise.path=gone.npz"], ["gone.npz", "noise.path"]),
+        (["noise=human"], ["CIFAR", "3"]),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_value_for_images_from_files_is_named(images, tmp_path, overrides, words):
+    assert_own_refused(tmp_path, images, ["data=folder", f"data.root={images}", *overrides], words)
+
+
+@pytest.mark.parametrize("loader", ["arrays", "files"])
+def test_images_that_cannot_be_read_are_counted_and_named(images, tmp_path, loader):
+    folder = shutil.copytree(images, tmp_path / "images")
+    (folder / "train" / "a" / "3.png").write_bytes(b"")
+    cut = folder / "train" / "b" / "4.png"
+    cut.write_bytes(cut.read_bytes()[:90])
+    (folder / "test" / "c" / "1.png").write_text("no image")
+    words = ["3 of 24 images", "'train/a/3.png' (the file is empty)", "'train/b/4.png'", "'test/c/1.png'", "skip"]
+    assert_own_refused(tmp_path, folder, ["data=folder", f"data.root={folder}", f"data.loader={loader}"], words)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_image_that_breaks_off_ends_the_run_with_its_name(images, tmp_path, workers):
+    folder = shutil.copytree(images, tmp_path / "images")
+    cut = folder / "test" / "c" / "1.png"
+    cut.write_bytes(cut.read_bytes()[:90])
+    arguments = ["data=folder", f"data.root={folder}", "data.loader=files", "data.check=header"]
+    outcome = command(tmp_path, *OWN, *arguments, f"data.num_workers={workers}", "hydra.run.dir=run")
+    assert_refused(outcome, "test/c/1.png")
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["status"] == "failed"
+
+
+def test_a_class_without_images_is_named(images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "images")
+    for path in (folder / "train" / "c").iterdir():
+        path.unlink()
+    (folder / "train" / "c" / "notes.txt").write_text("none yet")
+    words = ["empty class", str(folder / "train" / "c"), ".jpg"]
+    assert_own_refused(tmp_path, folder, ["data=folder", f"data.root={folder}"], words)
+
+
+def test_parts_with_different_classes_are_compared(images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "images")
+    (folder / "test" / "c").rename(folder / "test" / "d")
+    assert_own_refused(tmp_path, folder, ["data=folder", f"data.root={folder}"], ["test/", "lacks 'c'", "'d'"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["train/a/0.png,1.5"], ["line 2", "'1.5'", "whole number"]),
+        (["train/a/0.png,-1"], ["line 2", "'-1'"]),
+        (["train/a/0.png,0", "train/b/0.png,b"], ["all whole numbers or all names", "line 2", "line 3", "'b'"]),
+        (["train/a/0.png,"], ["line 2", "empty"]),
+        ([f"train/{name}/0.png,{label}" for label, name in enumerate("abc")], ["label 2", "0 to 1"]),
+        (["../images/train/a/0.png,0"], ["line 2", "../images/train/a/0.png", "leads out of"]),
+        (["{root}/train/a/0.png,0"], ["line 2", "absolute"]),
+        (["train/a/none.png,0"], ["1 image(s) are missing", "'train/a/none.png' (line 2)"]),
+        (["train/a/0.png,0", "train/a/0.png,1"], ["twice", "'train/a/0.png' (line 3)"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_table_that_cannot_be_used_is_named_with_its_line(images, tmp_path, lines, words):
+    table = tmp_path / "list.csv"
+    table.write_text("\n".join(["path,label", *lines]).format(root=images) + "\n")
+    arguments = ["data=csv", f"data.path={table}", f"data.root={images}", "data.num_classes=2"]
+    assert_own_refused(tmp_path, images, arguments, ["list.csv" if "label 2" not in words else "csv", *words])
+
+
+def write_archive(path: Path, *members: str, link: bytes | None = None) -> Path:
+    """Members of one byte each; with ``link`` also a link of that kind to a file of the system."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            for name in members:
+                file.writestr(name, b"x")
+            if link:
+                entry = zipfile.ZipInfo("a/link.png")
+                entry.external_attr = 0o120777 << 16
+                file.writestr(entry, "/etc/passwd")
+        return path
+    with tarfile.open(path, "w") as file:
+        for name in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = 1
+            file.addfile(entry, io.BytesIO(b"x"))
+        if link:
+            entry = tarfile.TarInfo("a/link.png")
+            entry.type, entry.linkname = link, "/etc/passwd"
+            file.addfile(entry)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+@pytest.mark.parametrize(
+    ("members", "link", "words"),
+    [
+        (["{target}/evil.png"], None, ["absolute"]),
+        (["a/0.png", "a/../../../evil.png"], None, ["leads out of its folder"]),
+        (["a/0.png"], tarfile.SYMTYPE, ["a/link.png", "link"]),
+    ],
+    ids=["absolute", "upwards", "link"],
+)
+def test_an_archive_that_reaches_outside_is_refused(tmp_path, ending, members, link, words):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "work").mkdir()
+    names = [name.format(target=tmp_path) for name in members]
+    archive = write_archive(tmp_path / "data" / f"images.{ending}", *names, link=link)
+    arguments = ["data=folder", f"data.root={archive}", "data.extract_to=unpacked"]
+    assert_own_refused(tmp_path / "work", tmp_path / "data", arguments, [archive.name, *words])
+    assert not list(tmp_path.rglob("evil.png"))
+    assert not list(tmp_path.rglob("*/0.png"))
+
+
+def test_an_archive_needs_a_place_to_be_unpacked(tmp_path):
+    (tmp_path / "data").mkdir()
+    archive = write_archive(tmp_path / "data" / "images.tar", "a/0.png")
+    words = ["images.tar", "data.extract_to"]
+    assert_own_refused(tmp_path, tmp_path / "data", ["data=folder", f"data.root={archive}"], words)
+
+
+def test_a_noise_file_for_other_data_is_refused(images, tmp_path):
+    made = command(tmp_path, "make", "data=folder", f"data.root={images}", "noise=symmetric", "noise.rate=0.4",
+                   "data.num_val=4", "output=noise.npz", "plot=null", entry="noise")  # fmt: skip
+    assert made.code == 0, made
+    noise = ["noise=from_file", f"noise.path={tmp_path / 'noise.npz'}", "data.num_val=4"]
+    for number, how in enumerate(({"bright": 3}, {"train": 7}, {"classes": "abcd"})):
+        other = write_images(tmp_path / f"other{number}", **how)
+        assert_own_refused(tmp_path, other, ["data=folder", f"data.root={other}", *noise], ["noise.npz", "other data"])
+
+
+@pytest.mark.parametrize(
+    ("reverse", "overrides", "words"),
+    [
+        (False, [], ["CIFAR-10_human.pt", "MD5", "check_md5=false"]),
+        (True, ["noise.check_md5=false"], ["CIFAR-N", "another order"]),
+        (False, ["noise.check_md5=false", "noise.labels=fine"], ["'fine'", "100 classes", "10"]),
+        (False, ["noise.check_md5=false", "noise.root=gone"], ["gone", "CIFAR-10_human.pt", "noise.path"]),
+    ],
+    ids=["another file", "another order", "other classes", "no file"],
+)
+def test_human_labels_that_do_not_fit_are_refused(tmp_path, reverse, overrides, words):
+    data = write_images(tmp_path / "images", "abcdefghij", train=2, test=1)
+    clean = np.repeat(np.arange(10), 2)
+    clean = clean[::-1].copy() if reverse else clean
+    names = ("aggre_label", "random_label1", "random_label2", "random_label3", "worse_label")
+    torch.save({"clean_label": clean} | dict.fromkeys(names, (clean + 1) % 10), tmp_path / "CIFAR-10_human.pt")
+    arguments = ["data=folder", f"data.root={data}", "noise=human", f"noise.root={tmp_path}"]
+    assert_own_refused(tmp_path, data, [*arguments, *overrides], words)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("data.augment=none", "data.augment (was 'weak', now 'none')"),
+        ("data.image_size=16", "data.image_size (was None, now 16)"),
+        ("data.flip=false", "data.flip (was True, now False)"),
+        ("data.subset_size=9", "data.subset_size (was None, now 9)"),
+        ("data.on_corrupt=skip", "data.on_corrupt (was 'error', now 'skip')"),
+    ],
+)
+def test_resuming_with_other_images_is_refused(finished_on_images, override, key):
+    before = contents(finished_on_images)
+    outcome = command(
+        finished_on_images.parent, f"ckpt_path={finished_on_images / 'checkpoints' / 'last.ckpt'}", override
+    )
+    assert_refused(outcome, key, "ckpt_path")
+    assert contents(finished_on_images) == before
+
+
+@pytest.fixture(scope="module")
+def finished_on_images(tmp_path_factory, images):
+    folder = tmp_path_factory.mktemp("finished_on_images")
+    outcome = command(folder, *OWN, "data=folder", f"data.root={images}", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome
+    return folder / "run"

@@ -18,17 +18,46 @@ from omegaconf import OmegaConf
 
 from alasca_pl.build import build_data, build_module, build_trainer
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.parts import ScanningPart
+from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.training.module import NoisyLabelModule
+from running import slow_unless
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
 }
-EVERY_YAML = [(group, name) for group in sorted(GROUPS) for name in GROUPS[group]]
+# Chosen by the names of method, data and noise, not by users.
+AUTOMATIC = ("constants", "noise_constants")
+USERS_GROUPS = sorted(set(GROUPS) - set(AUTOMATIC))
+EVERY_YAML = [(group, name) for group in USERS_GROUPS for name in GROUPS[group]]
+EVERY_CONSTANTS = [(group, name) for group in AUTOMATIC for name in GROUPS[group]]
 METHODS, ALASCAS = GROUPS["method"], GROUPS["alasca"]
+# Values without which a yaml does not compose.
+NEEDED = {
+    ("data", "npz"): ("data.path=x.npz",),
+    ("data", "csv"): ("data.path=x.csv",),
+    ("data", "folder"): ("data.root=x",),
+    ("data", "huggingface"): ("data.path=x",),
+    ("noise", "from_file"): ("noise.path=x.npz",),
+}
 STAGES = {"none": [], "last": [2], "all": [1, 2]}
-FACTS = DataFacts("toy", 10, 32, (3, 16, 16), "0" * 64, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3)
+# Without extras installed these cannot be built.
+NEEDS_TIMM = ("timm", "inception_resnet_v2")
+COUNTS = (4, 4, 3, 3, 3, 3, 3, 3, 3, 3)
+FACTS = DataFacts(
+    "toy",
+    10,
+    32,
+    (3, 16, 16),
+    "0" * 64,
+    tuple("0123456789"),
+    (0.5,) * 3,
+    (0.25,) * 3,
+    realised_rate=0.4,
+    class_counts=COUNTS,
+)
 
 
 @contextmanager
@@ -44,16 +73,21 @@ def hydra_values(config: Any) -> Iterator[None]:
 
 
 @functools.cache
-def _composed(overrides: tuple[str, ...], name: str) -> dict[str, Any]:
+def _composed(overrides: tuple[str, ...], name: str) -> tuple[dict[str, Any], dict[str, str]]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(name, overrides=list(overrides), return_hydra_config=True)
     with hydra_values(config):
         own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        return OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        resolved = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    return resolved, dict(config.hydra.runtime.choices)
 
 
 def config_for(*overrides: str, name: str = "train") -> dict[str, Any]:
-    return copy.deepcopy(_composed(overrides, name))
+    return copy.deepcopy(_composed(overrides, name)[0])
+
+
+def choices_for(*overrides: str) -> dict[str, str]:
+    return _composed(overrides, "train")[1]
 
 
 def module_for(*overrides: str, facts: DataFacts = FACTS) -> NoisyLabelModule:
@@ -80,24 +114,112 @@ def digits():
 
 
 def test_the_listing_finds_the_groups():
-    assert len(EVERY_YAML) > 30
-    assert {"aux", "data", "model", "noise", "method", "alasca", "optim", "trainer", "logger"} <= GROUPS.keys()
+    assert len(EVERY_YAML) > 50
+    assert {
+        "aux",
+        "data",
+        "model",
+        "noise",
+        "method",
+        "alasca",
+        "optim",
+        "trainer",
+        "logger",
+        *AUTOMATIC,
+    } <= GROUPS.keys()
 
 
 @pytest.mark.parametrize(("group", "name"), EVERY_YAML)
 def test_every_yaml_composes(group, name):
-    path = ["data.path=x.npz"] if (group, name) == ("data", "npz") else []
-    config = config_for(f"{group}={name}", *path)
+    config = config_for(f"{group}={name}", *NEEDED.get((group, name), ()))
     assert config["criterion"]["_target_"].startswith("alasca_pl.")
     assert config["trainer"]["max_epochs"] == (2 if name == "smoke" else config["epochs"])
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS))
+@pytest.mark.parametrize(("group", "name"), sorted(NEEDED))
+def test_a_yaml_without_its_path_asks_for_it(group, name):
+    missing = NEEDED[group, name][0].split("=")[0].replace(".", r"\.")
+    with pytest.raises(Exception, match=missing):
+        config_for(f"{group}={name}")
+
+
+@pytest.mark.parametrize("group", USERS_GROUPS)
 def test_an_unknown_choice_is_refused_with_the_valid_ones(group):
     with pytest.raises(HydraException) as caught:
         config_for(f"{group}=no_such_thing")
     assert "no_such_thing" in str(caught.value)
     assert all(name in str(caught.value) for name in GROUPS[group])
+
+
+def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {name: leaf for key, value in config.items() for name, leaf in leaves(value, f"{prefix}.{key}").items()}
+
+
+def named_after(name: str) -> tuple[str, ...]:
+    """Method, data and, for noise_constants, noise that a file of constants is for."""
+    names = {f"{method}_{data}": (method, data) for method in METHODS for data in GROUPS["data"]}
+    names |= {f"{one}_{noise}": (*pair, noise) for one, pair in names.items() for noise in GROUPS["noise"]}
+    assert name in names, f"{name} is not named after a method, data and noise that exist, so nothing would choose it"
+    return names[name]
+
+
+def test_names_of_constants_mean_one_thing_only():
+    pairs = [f"{method}_{data}" for method in METHODS for data in GROUPS["data"]]
+    triples = [f"{pair}_{noise}" for pair in pairs for noise in GROUPS["noise"]]
+    assert len({*pairs, *triples}) == len(pairs) + len(triples)
+    assert all(
+        len(named_after(name)) == {"constants": 2, "noise_constants": 3}[group] for group, name in EVERY_CONSTANTS
+    )
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY_CONSTANTS)
+def test_constants_are_found_by_the_names_of_method_data_and_noise(group, name):
+    overrides = [f"{key}={value}" for key, value in zip(("method", "data", "noise"), named_after(name))]
+    assert choices_for(*overrides)[group] == name
+    taken, without = leaves(config_for(*overrides)), leaves(config_for(*overrides, f"~{group}"))
+    files = [CONF / group / f"{name}.yaml"]
+    stated: dict[str, Any] = {}
+    while files:
+        content = OmegaConf.to_container(OmegaConf.load(files.pop()))
+        files += [CONF / group / f"{base}.yaml" for base in content.pop("defaults", [])]
+        stated = leaves(content) | stated
+    assert stated
+    # Values of the file arrive, for parts that exist; nothing changes that it does not state or that follows from it.
+    assert {key: taken[key] for key in stated} == stated
+    assert stated.keys() <= without.keys(), "a file of constants sets what its method or data does not have"
+    follows = (".optim.", ".trainer.max_epochs", ".noise.rate", ".step.warmup_epochs", ".selector.batch_size")
+    changed = {key for key in taken.keys() | without.keys() if taken.get(key) != without.get(key)}
+    assert {key for key in stated if stated[key] != without[key]} <= changed
+    assert all(key in stated or key.startswith(follows) for key in changed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "expected"),
+    [
+        # Without a file there is nothing to take.
+        (["method=ce", "data=cifar10"], "epochs", 120),
+        (["method=elr", "data=cifar10"], "criterion.strength", 3.0),
+        # By noise, on top of by data.
+        (["method=elr", "data=cifar10", "noise=asymmetric"], "criterion.strength", 1.0),
+        (["method=elr", "data=cifar10", "noise=asymmetric_paper"], "criterion.momentum", 0.9),
+        (["method=elr", "data=cifar100", "noise=asymmetric"], "criterion.strength", 7.0),
+        (["method=dividemix", "data=cifar100"], "step.warmup_epochs", 30),
+        (["method=dividemix", "data=cifar10", "noise=asymmetric"], "step.strength_unlabelled", 0.0),
+        # They reach the optimiser, and both experiments and the command line overrule them.
+        (["method=gce", "data=cifar100"], "optim.optimizer.lr", 0.01),
+        (["method=gce", "data=cifar100", "optim.lr=0.3"], "optim.optimizer.lr", 0.3),
+        (["method=elr", "data=cifar100", "criterion.strength=2"], "criterion.strength", 2),
+        (["method=elr_plus", "experiment=cifar10_small"], "trainer.max_epochs", 30),
+        (["method=elr_plus", "experiment=cifar10_small"], "data.batch_size", 64),
+    ],
+)
+def test_constants_take_their_place_between_method_and_user(overrides, key, expected):
+    value = config_for(*overrides)
+    for name in key.split("."):
+        value = value[name]
+    assert value == expected
 
 
 def test_the_evaluation_config_composes():
@@ -154,30 +276,157 @@ def test_wandb_is_told_the_choices():
     assert (logger["group"], logger["name"], logger["offline"]) == ("digits_symmetric", "gce_none_seed4", True)
 
 
-@pytest.mark.parametrize("alasca", ALASCAS)
-@pytest.mark.parametrize("method", METHODS)
+# All warm-ups have ended at the one epoch, counted from 0, and all ramps at the other.
+LOOK, LATER = 40, 100
+LABEL = torch.arange(32) % 10
+# One label of each class is wrong.
+WRONG = (torch.arange(32) % 3 == 0) & (torch.arange(32) < 30)
+
+
+def look(request: ScanRequest, networks: int) -> ScanResult:
+    """What a look might find of 32 samples: wrong labels cost more, are less probable and lie elsewhere."""
+    rng = torch.Generator().manual_seed(0)
+    true = torch.where(WRONG, (LABEL + 1) % 10, LABEL)
+    losses = torch.where(WRONG, 3.0, 0.2) + 0.05 * torch.rand(networks, 32, generator=rng)
+    logits = 4.0 * torch.nn.functional.one_hot(true, 10) + 0.1 * torch.randn(networks, 32, 10, generator=rng)
+    features = torch.nn.functional.one_hot(true, 16).float() + 0.05 * torch.rand(networks, 32, 16, generator=rng)
+    return ScanResult(
+        LABEL,
+        losses if request.losses else None,
+        logits.softmax(dim=2) if request.probs else None,
+        features if request.features else None,
+        torch.randn(networks, 10, 16, generator=rng) if request.probs else None,
+    )
+
+
+def scan_for(part: ScanningPart | None, networks: int) -> bool:
+    """Give a part its first look from epoch 40 on, if it ever wants one."""
+    for epoch in range(LOOK, LATER) if part is not None else ():
+        progress = Progress(epoch, 4 * epoch, 120, 4)
+        request = part.scan(progress)
+        if request is not None:
+            part.refresh(look(request, networks), progress)
+            return True
+    return False
+
+
+def batch_for(module: NoisyLabelModule, size: int = 12) -> Batch:
+    """A batch with all that the method asks for; every third label is wrong."""
+    rng = torch.Generator().manual_seed(0)
+    index = torch.arange(size)
+    images = [torch.randn(size, 3, 16, 16, generator=rng) for _ in range(len(module.step.views) + 1)]
+    batch = Batch(images[0], LABEL[index], index, tuple(images[1:-1]))
+    if module.parts.mixer is not None and module.parts.mixer.partners == "same_label":
+        # Ten classes in turn: 10 further on lies one of the same class.
+        batch = batch._replace(partner=index + 10, partner_image=images[-1])
+    return batch
+
+
+def gradients(module: NoisyLabelModule) -> list[torch.Tensor]:
+    found = []
+    for network in module.parts.networks:
+        for name, weight in network.named_parameters():
+            assert weight.grad is not None, name
+            assert torch.isfinite(weight.grad).all(), name
+            found.append(weight.grad)
+    return found
+
+
+def take_step(module: NoisyLabelModule, epoch: int, step: int = 0) -> Any:
+    batch = batch_for(module)
+    module.train()
+    module.zero_grad()
+    progress = Progress(epoch, step, max_epochs=120, steps_per_epoch=4)
+    result = module.step(module.parts, batch, progress)
+    assert torch.isfinite(result.loss)
+    assert all(torch.isfinite(term) for term in result.terms.values())
+    result.loss.backward()
+    before = [gradient.clone() for gradient in gradients(module)]
+    assert float(module.parts.networks[0].head.weight.grad.abs().sum()) > 0
+    if module.parts.gradient_transform is not None:
+        for network in module.parts.networks:
+            module.parts.gradient_transform(network.parameters(), progress)
+        after = gradients(module)
+        assert any(not torch.equal(one, other) for one, other in zip(before, after)) == (epoch == LATER)
+    return result
+
+
+FEW = ("none", "paper")
+CASES = [
+    pytest.param(method, alasca, marks=() if alasca in FEW or method in ("ce", "elr_plus") else pytest.mark.slow)
+    for method in METHODS
+    for alasca in ALASCAS
+]
+
+
+@pytest.mark.parametrize(("method", "alasca"), CASES)
 def test_every_method_with_every_alasca_takes_a_step(method, alasca):
     overrides = (f"method={method}", "model.backbone.width=4")
     module, plain = module_for(*overrides, f"alasca={alasca}"), module_for(*overrides, "alasca=none")
     # Heads only if a part asks for them.
-    assert stages_of(module) == ([] if alasca == "none" else [1, 2])
-    assert stages_of(plain) == []
+    own = any("aux_logits" in part.needs for part in plain.parts.regularizers[0].values())
+    assert own == (method == "byot")
+    assert stages_of(module) == ([] if alasca == "none" and not own else [1, 2])
+    assert stages_of(plain) == ([1, 2] if own else [])
     start = dict(module.parts.networks[0].named_parameters())
     for name, weight in plain.parts.networks[0].named_parameters():
         assert torch.equal(weight, start[name]), name
 
-    rng = torch.Generator().manual_seed(0)
-    batch = Batch(torch.randn(8, 3, 16, 16, generator=rng), torch.arange(8) % 10, torch.arange(8) * 4)
-    module.train()
     for step in range(2):
-        result = module.step(module.parts, batch, Progress(epoch=40, step=step, max_epochs=60, steps_per_epoch=4))
-        assert torch.isfinite(result.loss)
-        assert all(torch.isfinite(term) for term in result.terms.values())
-    result.loss.backward()
-    for name, weight in module.parts.networks[0].named_parameters():
-        assert weight.grad is not None, name
-        assert torch.isfinite(weight.grad).all(), name
-    assert float(module.parts.networks[0].head.weight.grad.abs().sum()) > 0
+        early = take_step(module, epoch=0, step=step)
+    assert bool((early.weight == 1).all()), "before its first look a selector takes all"
+
+    for part in (module.parts.selector, module.parts.gradient_transform):
+        assert scan_for(part, len(module.parts.networks)) == (part is not None)
+    late = take_step(module, epoch=LATER, step=4 * LATER)
+    if module.parts.selector is not None:
+        weight = late.weight
+        assert bool((weight >= 0).all()) and bool((weight > 0).any()) and bool((weight == 0).any())
+
+
+@pytest.mark.parametrize("method", ["co_teaching", "dividemix", "f_coteaching", "fine"])
+def test_selections_after_a_clear_look_are_the_right_ones(method):
+    module = module_for(f"method={method}", "model.backbone.width=4", "alasca=none", "num_networks=2")
+    scan_for(module.parts.selector, 2)
+    result = take_step(module, epoch=LATER, step=4 * LATER)
+    wrong = WRONG[:12]
+    if method == "co_teaching":
+        # It has only learnt how many are wrong.
+        assert (result.weight > 0).sum(dim=1).tolist() == [int((1 - float(WRONG.float().mean())) * 12)] * 2
+    else:
+        assert torch.equal(result.weight, (~wrong).float().expand(2, -1))
+
+
+@pytest.mark.parametrize("rate", ["oracle", "estimated", "0.3"])
+@pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
+def test_the_noise_rate_may_be_true_estimated_or_given(method, slot, rate):
+    module = module_for(f"method={method}", f"{slot}.noise_rate={rate}", "model.backbone.width=4")
+    part = getattr(module.parts, slot)
+    assert scan_for(part, len(module.parts.networks)) == (rate == "estimated")
+    used = part.forget_rate(LATER) if slot == "selector" else 1.0 - part.kept_share(LATER)
+    expected = {"oracle": FACTS.realised_rate, "estimated": float(WRONG.float().mean()), "0.3": 0.3}[rate]
+    assert used == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
+def test_an_oracle_needs_clean_labels(method, slot):
+    config = config_for(f"method={method}", f"{slot}.noise_rate=oracle")
+    with pytest.raises(UserError, match=f"{slot}.noise_rate is oracle.*toy.*{slot}.noise_rate=estimated"):
+        build_module(config, FACTS._replace(realised_rate=None))
+
+
+@pytest.mark.parametrize("method", ["co_teaching", "f_coteaching"])
+def test_methods_of_two_networks_refuse_one(method):
+    with pytest.raises(UserError, match=r"num_networks=1\b.*num_networks=2"):
+        module_for(f"method={method}", "num_networks=1")
+
+
+@pytest.mark.parametrize("method", slow_unless(("elr", "fine"), METHODS))
+def test_every_method_takes_two_networks(method):
+    module = module_for(f"method={method}", "num_networks=2", "model.backbone.width=4")
+    result = take_step(module, epoch=0)
+    assert result.weight.shape == (2, 12)
+    assert {"loss_base/0", "loss_base/1"} <= result.terms.keys()
 
 
 @pytest.mark.parametrize("aux", GROUPS["aux"])
@@ -222,17 +471,28 @@ def test_values_that_fit_no_network_are_refused(overrides, message):
         module_for("alasca=paper", *overrides)
 
 
-@pytest.mark.parametrize("init", ["library", "kaiming"])
-@pytest.mark.parametrize("model", GROUPS["model"])
+LARGE = ("inception_resnet_v2", "resnet50")
+
+
+@pytest.mark.parametrize(
+    ("model", "init"),
+    [
+        pytest.param(model, init, marks=pytest.mark.slow if model in LARGE and init == "kaiming" else ())
+        for model in GROUPS["model"]
+        for init in ("library", "kaiming")
+    ],
+)
 def test_every_model_builds_with_heads(model, init):
-    if model == "timm" and importlib.util.find_spec("timm") is None:
+    if model in NEEDS_TIMM and importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    facts = FACTS._replace(image_shape=(3, 32, 32))
+    # Its stem divides smaller images away.
+    size = 96 if model == "inception_resnet_v2" else 32
+    facts = FACTS._replace(image_shape=(3, size, size))
     module = module_for(f"model={model}", f"model.init={init}", "alasca=paper", facts=facts).eval()
     network = module.parts.networks[0]
     assert stages_of(module) == list(range(1, len(network.backbone.channels)))
     with torch.no_grad():
-        output = network(torch.randn(1, 3, 32, 32))
+        output = network(torch.randn(1, 3, size, size))
     assert output.logits.shape == (1, 10)
     assert all(logits.shape == (1, 10) and torch.isfinite(logits).all() for logits in output.aux_logits)
 
@@ -285,17 +545,37 @@ def test_no_schedule_keeps_the_rate():
     assert module_for("optim.scheduler=null").configure_optimizers().param_groups[0]["lr"] == 0.05
 
 
+def noise_needs(noise: str, folder: Path, classes: int) -> list[str]:
+    """Write the file that a noise model reads, if it does, and say so."""
+    clean = np.arange(4 * classes) % classes
+    noisy = np.where(np.arange(4 * classes) % 3 == 0, (clean + 1) % classes, clean)
+    if noise == "from_file":
+        np.savez(folder / "labels.npz", label=noisy, clean_label=clean)
+        return [f"noise.path={folder}/labels.npz"]
+    if noise == "human":
+        observed = {10: "worse_label", 100: "noisy_label"}[classes]
+        torch.save({"clean_label": clean, observed: noisy}, folder / f"CIFAR-{classes}_human.pt")
+        return ["noise.check_md5=false"]
+    if noise == "matrix":
+        np.save(folder / "matrix.npy", 0.7 * np.eye(classes) + 0.3 / classes)
+        return [f"noise.matrix={folder}/matrix.npy"]
+    return []
+
+
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
 @pytest.mark.parametrize("noise", GROUPS["noise"])
 def test_cifar_is_built_with_every_noise(tmp_path, name, classes, noise):
     write_npz(tmp_path / f"{name}.npz", classes)
     sizes = (f"data.num_val={classes}", f"data.num_samples={3 * classes}")
-    data = build_data(config_for(f"data={name}", f"noise={noise}", f"data.root={tmp_path}", *sizes))
+    needs = noise_needs(noise, tmp_path, classes)
+    data = build_data(config_for(f"data={name}", f"noise={noise}", f"data.root={tmp_path}", *sizes, *needs))
     assert data.facts.num_classes == classes
     assert data.facts.image_shape == (3, 8, 8)
     assert data.sizes == {"train": 3 * classes, "val": classes, "test": classes}
     rate = data.noisy_labels.realised_rate
     assert rate == 0.0 if noise == "none" else 0.0 < rate < 1.0
+    assert data.facts.realised_rate == rate
+    assert data.facts.class_counts == tuple(np.bincount(data.noisy_labels.label, minlength=classes))
 
 
 def test_cifar_of_another_size_than_declared_is_refused(tmp_path):
@@ -318,9 +598,27 @@ def test_an_array_file_is_built(tmp_path, shape):
     assert module.eval()(batch.image).shape == (6, 6)
 
 
-def test_a_file_without_path_asks_for_it():
-    with pytest.raises(Exception, match=r"data\.path"):
-        config_for("data=npz")
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (["noise=matrix"], "needs one of matrix and like, got neither"),
+        (["noise=human"], r"noise\.path=FILE, or noise\.root=FOLDER"),
+        (["noise=from_file", "noise.path=there_is_none.npz"], "no noise file .*there_is_none.npz"),
+    ],
+)
+def test_noise_without_its_file_asks_for_it(noise, message):
+    with pytest.raises(UserError, match=message):
+        build_data(config_for(*noise))
+
+
+def test_a_matrix_may_be_like_recorded_labels(tmp_path):
+    write_npz(tmp_path / "cifar10.npz", 10)
+    noise_needs("human", tmp_path, 10)
+    like = ("noise=matrix", "noise@noise.like=human", "noise.like.check_md5=false")
+    sizes = ("data.num_val=10", "data.num_samples=30")
+    labels = build_data(config_for("data=cifar10", f"data.root={tmp_path}", *sizes, *like)).noisy_labels
+    # People's errors were from a class to the next one.
+    assert set(((labels.label - labels.clean_label) % 10).tolist()) == {0, 1}
 
 
 def test_asymmetric_noise_without_a_map_says_how_to_give_one(tmp_path):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from alasca_pl import load_run
-from alasca_pl.data.batches import TrainBatches
-from alasca_pl.data.transforms import CropFlip
+from alasca_pl.data.batches import ArrayBatches, EpochPlan, Normalise
+from alasca_pl.data.transforms import make_view
 from running import checkpoint, tensors, train
 
 pytestmark = pytest.mark.gpu
@@ -18,8 +18,9 @@ def test_batches_made_on_the_gpu_are_those_of_the_cpu(generator):
     mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4])
 
     def epoch(device):
-        batches = TrainBatches(images.to(device), label.to(device), mean, std, 16, 0, CropFlip(2, True))
-        return list(batches)
+        view = make_view("weak", (8, 8), padding=2)
+        plan = EpochPlan(label, 16, 0)
+        return list(ArrayBatches(images.to(device), label.to(device), Normalise(mean, std), plan, [view]))
 
     for here, there in zip(epoch("cpu"), epoch("cuda"), strict=True):
         assert there.image.device.type == "cuda"

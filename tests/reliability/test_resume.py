@@ -5,13 +5,15 @@ import random
 import pytest
 import torch
 
-from running import assert_same_bits, checkpoint, train, train_killed
+from running import assert_same_bits, checkpoint, method_overrides, train, train_killed
 
+# Every method is killed once in tests/composition/test_matrix.py; here more often, and with other checkpoints.
 METHODS = {
     "alasca": ("alasca=paper",),
     "elr_alasca": ("method=elr", "alasca=paper", "regularizers.alasca.ramp_epochs=2"),
     "als_ema": ("method=als_ema", "alasca=none"),
     "two_networks": ("num_networks=2", "alasca=paper", "regularizers.alasca.ramp_epochs=2"),
+    "dividemix": method_overrides("dividemix", "paper"),
 }
 
 
@@ -29,7 +31,15 @@ def _assert_same_run(killed, whole):
 # 10 steps make an epoch: None writes checkpoints at the end of epochs, 4 also within, 10 asks for just its last step.
 @pytest.mark.parametrize(
     ("method", "every"),
-    [("alasca", None), ("alasca", 4), ("alasca", 10), ("elr_alasca", 4), ("als_ema", None), ("two_networks", 4)],
+    [
+        ("alasca", None),
+        ("alasca", 4),
+        ("alasca", 10),
+        pytest.param("elr_alasca", 4, marks=pytest.mark.slow),
+        pytest.param("als_ema", None, marks=pytest.mark.slow),
+        ("two_networks", 4),
+        pytest.param("dividemix", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, method, every):
     overrides = (*METHODS[method], f"checkpoint.every_n_steps={every or 'null'}")

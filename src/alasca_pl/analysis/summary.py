@@ -64,6 +64,8 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
     """
     metrics = record["metrics"]
     parts = list(dict.fromkeys(name.split("/")[0] for name in measured(metrics["last"])))
+    # The test part first, further ones after it.
+    parts.sort(key=lambda part: part != "test")
     only_val = parts == ["val"]
     title = "Validation accuracy (given labels)" if only_val else "Test accuracy (clean labels)"
     table = Table(title=title, title_justify="left")
@@ -79,7 +81,8 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
             if name in metrics["last"]:
                 label = head if part in ("test", "val") else f"{head}, {part}"
                 table.add_row(label, *(f"{metrics[column][name]:.2%}" for column in columns))
-    lines = [_noise_line(record["noise"])]
+    lines = [] if parts else ["accuracy was not measured: there is no validation and no test part"]
+    lines.append(_noise_line(record["noise"]))
     last = metrics["last"]
     lines += [
         f"AUROC with which 1 - confidence of {name.split('/')[0]} finds wrong labels: {value:.3f}"
@@ -93,7 +96,8 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
     )
     if compare_with:
         lines.append(f"the same without ALASCA: {compare_with}")
-    return Group(table, *(Text(line) for line in lines))
+    texts = [Text(line) for line in lines]
+    return Group(table, *texts) if parts else Group(*texts)
 
 
 def _noise_line(noise: dict[str, Any]) -> str:

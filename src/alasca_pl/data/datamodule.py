@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Part = ImageArrays | ImageFiles
 # Where sizes differ, the nearest of the sizes that the field trains with.
 _USUAL_SIZES = (28, 32, 64, 224)
-# So many images tell mean and standard deviation where decoding all of them would take long.
+# So many images tell mean and standard deviation; decoding all of them would take long.
 _NORMALISATION_SAMPLE = 2000
 
 
@@ -55,7 +55,7 @@ class NoisyDataModule(L.LightningDataModule):
         max_test_samples: Measure on a fixed random subset of the test part; None measures on all of it.
         trusted_labels: Whether the labels of the data set are clean. If not, none are known to be clean and no noise is
             added, nothing that needs clean labels is measured.
-        mean: Per channel of pixels scaled to [0, 1], or None to measure it on the training part.
+        mean: Per channel of pixels scaled to [0, 1], or None to measure it on the training part, on at most 2,000 images.
         std: Likewise.
         augment: Augmentation of training images: ``none``, ``weak`` or ``strong``, see ``make_view``.
         padding: See ``make_view``.
@@ -119,7 +119,28 @@ class NoisyDataModule(L.LightningDataModule):
         on_corrupt: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__()
-        _check_numbers(batch_size=batch_size, eval_batch_size=eval_batch_size)
+        for what, number, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("max_train_samples", max_train_samples, 1),
+            ("max_test_samples", max_test_samples, 1),
+            ("subset_size", subset_size, 1),
+            ("padding", padding, 0),
+            ("memory_limit_mb", memory_limit_mb, 0),
+            ("num_workers", num_workers, 0),
+            ("split_seed", split_seed, 0),
+        ):
+            may_be_null = what in ("max_train_samples", "max_test_samples", "subset_size", "padding")
+            _check_number(f"data.{what}", number, least, may_be_null)
+        for what, flag in (
+            ("noisy_val", noisy_val),
+            ("trusted_labels", trusted_labels),
+            ("flip", flip),
+            ("drop_last", drop_last),
+            ("subset_redraw", subset_redraw),
+        ):
+            if not isinstance(flag, bool):
+                raise ValueError(f"data.{what} must be true or false, got {flag!r}")
         for what, value, choices in (
             ("loader", loader, ("auto", "arrays", "files")),
             ("check", check, ("full", "header", "none")),
@@ -127,8 +148,6 @@ class NoisyDataModule(L.LightningDataModule):
         ):
             if value not in choices:
                 raise ValueError(f"unknown data.{what} {value!r}; choose one of {', '.join(choices)}")
-        if not isinstance(num_workers, int) or num_workers < 0:
-            raise ValueError(f"data.num_workers must be a whole number of at least 0, got {num_workers!r}")
         raw = reader()
         self.name = name
         self.seed = seed
@@ -178,7 +197,8 @@ class NoisyDataModule(L.LightningDataModule):
         self._labels["train"] = torch.from_numpy(self.noisy_labels.label)
         if self.val_labels is not None:
             self._labels["val"] = torch.from_numpy(self.val_labels.label)
-        self._mean, self._std = _normalisation(self._pixel_sample(), mean, std)
+        pixels = None if mean is not None and std is not None else self._pixel_sample()
+        self._mean, self._std = _normalisation(pixels, self._channels, mean, std)
         self.facts = DataFacts(
             name=name,
             num_classes=num_classes,
@@ -204,9 +224,10 @@ class NoisyDataModule(L.LightningDataModule):
     def describe(self) -> list[str]:
         """Say in lines of text what was found: parts, classes, images, normalisation."""
         names = self.facts.class_names
-        listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         train = self._parts["train"]
-        where = "in memory" if isinstance(train, ImageArrays) else f"decoded each epoch by {self.num_workers} workers"
+        workers = f"by {self.num_workers} workers" if self.num_workers else "in this process"
+        where = "in memory" if isinstance(train, ImageArrays) else f"decoded each epoch {workers}"
         numbers = ", ".join(f"{size:,} {part}" for part, size in self.sizes.items())
         colour = {1: "grey", 3: "RGB"}[self._channels]
         lines = [
@@ -350,18 +371,21 @@ class NoisyDataModule(L.LightningDataModule):
         return decode_all(files.take(index), self._size, self._channels, self.num_workers).images
 
     def _pixel_sample(self) -> Tensor:
-        """Images to measure the normalisation on, uint8 (n, C, H, W)."""
+        """Images to measure the normalisation on, uint8 (n, C, H, W), the same from memory and from files."""
         train = self._parts["train"]
-        if isinstance(train, ImageArrays):
-            return self._images["train"]
         order = torch.randperm(len(train), generator=generator(0, "normalisation"))[:_NORMALISATION_SAMPLE]
-        return torch.from_numpy(self._decoded(train, np.sort(order.numpy()))).permute(0, 3, 1, 2)
+        index = np.sort(order.numpy())
+        if isinstance(train, ImageArrays):
+            return self._images["train"][torch.from_numpy(index)]
+        return torch.from_numpy(self._decoded(train, index)).permute(0, 3, 1, 2)
 
 
-def _check_numbers(**numbers: int) -> None:
-    for what, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{what} must be at least 1, got {value}")
+def _check_number(what: str, value: object, least: int, may_be_null: bool) -> None:
+    if value is None and may_be_null:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        null = " or null" if may_be_null else ""
+        raise ValueError(f"{what} must be a whole number of at least {least}{null}, got {value!r}")
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -398,6 +422,10 @@ def _count_classes(parts: Mapping[str, Part], names: Sequence[str], declared: in
             f"lie in 0 to {num_classes - 1}; "
             "correct the data or data.num_classes"
         )
+    empty = sorted(set(range(num_classes)) - set(parts["train"].labels.tolist()))
+    if empty and declared is None:
+        shown = ", ".join(str(names[one]) if names else str(one) for one in empty[:5])
+        log.warning("%s has no training image of %d class(es): %s", name, len(empty), shown)
     if names and len(names) != num_classes:
         raise ValueError(
             f"data.num_classes says {num_classes}, but {name} has {len(names)} classes ({', '.join(names[:5])}, ...); "
@@ -414,14 +442,18 @@ def _split(
     everything = np.arange(len(whole))
     train, val = everything, everything[:0]
     own_val = "val" in parts
-    wanted = round(num_val * len(everything)) if isinstance(num_val, float) and 0 < num_val < 1 else num_val
-    if not float(wanted).is_integer() or wanted < 0 or wanted >= len(everything):
-        raise ValueError(f"data.num_val is {num_val}, but there are {len(everything)} training samples")
+    is_number = isinstance(num_val, int | float) and not isinstance(num_val, bool)
+    is_share = is_number and 0 < num_val < 1
+    if not is_number or not (is_share or float(num_val).is_integer()):
+        raise ValueError(f"data.num_val must be a whole number or a share below 1, got {num_val!r}")
+    wanted = round(num_val * len(everything)) if is_share else num_val
+    if wanted < 0 or wanted >= len(everything) or (is_share and wanted == 0):
+        raise ValueError(
+            f"data.num_val is {num_val}, but there are {len(everything)} training samples; choose another number, 0 for none"
+        )
     if not own_val and wanted:
         train, val = _stratified(everything, whole.labels, int(wanted), derive_seed(seed, "split"), "data.num_val")
     if max_train is not None and max_train < len(train):
-        if max_train < 1:
-            raise ValueError(f"data.max_train_samples must be at least 1, got {max_train}")
         _, train = _stratified(train, whole.labels, max_train, derive_seed(seed, "subset"), "data.max_train_samples")
     result: dict[str, Part] = {"train": whole.take(train)}
     indices = {"train": train}
@@ -434,8 +466,6 @@ def _split(
             continue
         keep = np.arange(len(part))
         if max_test is not None and max_test < len(part):
-            if max_test < 1:
-                raise ValueError(f"data.max_test_samples must be at least 1, got {max_test}")
             # The same in every run, so that figures can be compared.
             order = torch.randperm(len(part), generator=generator(0, "test subset")).numpy()
             keep = np.sort(order[:max_test])
@@ -449,8 +479,11 @@ def _stratified(
     try:
         rest, part = train_test_split(index, test_size=size, stratify=labels[index], random_state=seed % 2**32)
     except ValueError as error:
+        counts = np.bincount(labels[index])
+        rare = int(np.flatnonzero(counts == counts[counts > 0].min())[0])
         raise ValueError(
-            f"{what}: cannot take {size} of {len(index)} samples evenly over the classes: {error}; choose another number"
+            f"{what}: cannot take {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
+            f"{rare}, has {counts[rare]}: {error}; choose another number"
         ) from error
     return np.sort(rest), np.sort(part)
 
@@ -513,12 +546,17 @@ def _digest(train: Part) -> str:
     return f"pixels:{content.hexdigest()}"
 
 
-def _normalisation(images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Tensor, Tensor]:
-    channels = images.shape[1]
+def _normalisation(
+    images: Tensor | None, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor, Tensor]:
     for what, given in (("mean", mean), ("std", std)):
-        if given is not None and len(given) != channels:
+        if given is None:
+            continue
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise ValueError(f"data.{what} must be a list with one number per channel or null, got {given!r}")
+        if len(given) != channels:
             raise ValueError(f"data.{what} has {len(given)} values, but the images have {channels} channel(s)")
-    if mean is None or std is None:
+    if images is not None:
         # Whole numbers add up without rounding, so any order of the sums gives the same constants. From the histogram,
         # because a copy of all pixels as wide numbers would not fit into memory.
         levels = torch.arange(256, dtype=torch.float64)

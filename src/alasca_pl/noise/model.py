@@ -53,7 +53,7 @@ class NoiseModel:
     kind = "none"
 
     def __init__(self, rate: float | None = None, seed: int | None = 0) -> None:
-        if rate is not None and not (isinstance(rate, int | float) and 0.0 <= rate <= 1.0):
+        if rate is not None and (isinstance(rate, bool) or not (isinstance(rate, int | float) and 0.0 <= rate <= 1.0)):
             raise ValueError(
                 f"noise rate must lie in [0, 1], got {rate!r}; 0.4 means that 40 % of the labels are drawn anew"
             )

@@ -1,0 +1,186 @@
+"""Every method with and without ALASCA, as whole runs: trains, is killed and goes on, by one process and by two."""
+
+import math
+
+import pytest
+import torch
+
+from alasca_pl import load_run
+from running import (
+    METHODS,
+    PHASES,
+    SMALLER,
+    TWO,
+    assert_same_bits,
+    checkpoint,
+    distance,
+    method_overrides,
+    slow_unless,
+    train,
+    train_killed,
+)
+
+ALASCAS = ("none", "paper")
+# 10 steps make an epoch; the first look at the training set is before step 10, and the kill leaves the checkpoint of
+# step 12.
+FIRST_LOOK, KILL, FOUND = 10, 15, 12
+# What asks for looks, and so must have selected or estimated something by the end.
+SELECTING = ("co_teaching", "crust", "dividemix", "f_coteaching", "fine")
+# Their rows are mixed with others of the same process's part of the batch, so that two processes mix other pairs.
+MIXING_WITHIN_A_PROCESS = ("dividemix", "elr_plus")
+EQUAL = sorted(set(METHODS) - set(MIXING_WITHIN_A_PROCESS))
+# Looks before the very first epoch, for runs of one epoch.
+AT_ONCE = {
+    "cdr": ("gradient_transform.estimate_epoch=0",),
+    "co_teaching": ("selector.estimate_epoch=0", "selector.ramp_epochs=0"),
+    "crust": ("selector.warmup_epochs=0", "mixer.start_epoch=0"),
+    "f_coteaching": ("selector.warmup_epochs=0",),
+    "fine": ("selector.warmup_epochs=0",),
+    "gce": ("criterion.truncate_from=0",),
+}
+slow = pytest.mark.slow
+
+
+def assert_whole(folder, record, epochs=3):
+    assert record["status"] == "finished"
+    last = record["metrics"]["last"]
+    assert last["epoch"] == epochs - 1
+    assert [name for name, value in last.items() if not math.isfinite(value)] == []
+    values = checkpoint(folder)["state_dict"].items()
+    assert [name for name, value in values if isinstance(value, torch.Tensor) and not value.isfinite().all()] == []
+
+
+def assert_phases(folder, record, method):
+    """The tiny run has come to where the method does what it is for."""
+    if method in SELECTING:
+        assert 0.0 < record["metrics"]["last"]["select/rate"] < 1.0
+    if method == "cdr":
+        state = checkpoint(folder)["state_dict"]["parts.gradient_transform.estimate._extra_state"]
+        assert state["epoch"] == 1 and 0.0 < state["rate"] < 1.0
+
+
+def assert_resumes(tmp_path, *overrides, every=4, kill=KILL, found=FOUND):
+    """Compare a run that ended with one that is killed and goes on."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    overrides = (*overrides, f"checkpoint.every_n_steps={every}")
+    record = train(whole, *overrides)
+    train_killed(killed, kill, *overrides)
+    assert checkpoint(killed)["global_step"] == found
+    train(killed, *overrides, f"ckpt_path={killed}/checkpoints/last.ckpt")
+    mine, theirs = checkpoint(killed), checkpoint(whole)
+    for part in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same_bits(mine[part], theirs[part])
+    assert (killed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    return record
+
+
+@slow
+@pytest.mark.parametrize("alasca", ALASCAS)
+@pytest.mark.parametrize("method", METHODS)
+def test_trains_is_killed_and_goes_on_bit_for_bit(tmp_path, method, alasca):
+    record = assert_resumes(tmp_path, *method_overrides(method, alasca))
+    assert FIRST_LOOK < FOUND < KILL
+    assert_whole(tmp_path / "whole", record)
+    assert_phases(tmp_path / "whole", record, method)
+    opened = load_run(tmp_path / "whole")
+    assert_same_bits(opened.module.state_dict(), checkpoint(tmp_path / "whole")["state_dict"])
+
+
+@slow
+@pytest.mark.parametrize("method", METHODS)
+def test_trains_in_mixed_precision(tmp_path, method):
+    overrides = (*SMALLER, *method_overrides(method, "paper"), "model.norm=batch", "trainer.precision=bf16-mixed")
+    record = train(tmp_path / "run", *overrides)
+    assert_whole(tmp_path / "run", record)
+    assert_phases(tmp_path / "run", record, method)
+
+
+@slow
+@pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
+def test_a_run_with_an_oracle_opens_without_its_data(tmp_path, method, slot):
+    train(tmp_path / "run", *SMALLER, *method_overrides(method), f"{slot}.noise_rate=oracle")
+    opened = load_run(tmp_path / "run")
+    rate = getattr(opened.module.parts, slot).noise_rate
+    assert rate == opened.record["noise"]["realised_rate"]
+
+
+@pytest.mark.parametrize(("method", "more"), [("dividemix", ()), ("crust", ("+data.subset_size=100",))])
+def test_some_of_them_also_among_the_fast_tests(tmp_path, method, more):
+    # 4 steps make an epoch here, or 3 with the subset: the checkpoint lies within an epoch, after its look.
+    overrides = (*SMALLER, "epochs=5", *method_overrides(method, "paper"), *more)
+    record = assert_resumes(tmp_path, *overrides, every=13, kill=14, found=13)
+    assert_whole(tmp_path / "whole", record, epochs=5)
+    assert_phases(tmp_path / "whole", record, method)
+
+
+PAIRS = [(method, alasca) for method in EQUAL for alasca in ALASCAS]
+
+
+@pytest.mark.parametrize(
+    ("method", "alasca"),
+    [pytest.param(*pair, marks=() if pair == ("fine", "paper") else slow) for pair in PAIRS],
+)
+def test_two_processes_equal_one(tmp_path, method, alasca):
+    """Up to the rounding of sums, which in double precision stays small over all phases."""
+    overrides = (*method_overrides(method, alasca), "trainer.precision=64-true", "optim.lr=0.005")
+    one, two = train(tmp_path / "one", *overrides), train(tmp_path / "two", *TWO, *overrides)
+    assert_whole(tmp_path / "two", two)
+    assert_phases(tmp_path / "two", two, method)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    states = [checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two")]
+    assert states[0]["parts.networks.0.head.weight"].dtype == torch.float64
+    assert distance(*states) < 1e-12
+    assert one["metrics"]["last"].keys() == two["metrics"]["last"].keys()
+    for name, value in one["metrics"]["last"].items():
+        assert two["metrics"]["last"][name] == pytest.approx(value, abs=1e-9), name
+
+
+@slow
+@pytest.mark.parametrize("method", EQUAL)
+def test_two_processes_equal_one_in_single_precision(tmp_path, method):
+    """After four steps, before the first of which is a look.
+
+    Rounding grows from step to step, and at any of them it may carry a number over the kink of a ReLU.
+    """
+    overrides = (*SMALLER, *method_overrides(method, "paper"), *AT_ONCE.get(method, ()), "epochs=1", "optim.lr=0.005")
+    record = train(tmp_path / "one", *overrides)
+    train(tmp_path / "two", *TWO, *overrides)
+    if method in SELECTING:
+        assert record["metrics"]["last"]["select/rate"] < 1.0
+    assert distance(*(checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))) < 1e-6
+
+
+@slow
+@pytest.mark.parametrize("alasca", ALASCAS)
+@pytest.mark.parametrize("method", MIXING_WITHIN_A_PROCESS)
+def test_two_processes_train_where_each_mixes_its_own(tmp_path, method, alasca):
+    record = train(tmp_path / "run", *TWO, *method_overrides(method, alasca))
+    assert_whole(tmp_path / "run", record)
+    assert_phases(tmp_path / "run", record, method)
+    assert record["processes"] == 2
+
+
+@slow
+@pytest.mark.parametrize("method", ["dividemix", "crust", "cdr"])
+def test_two_processes_go_on_where_they_were(tmp_path, method):
+    overrides = (*TWO, *method_overrides(method, "paper"))
+    train(tmp_path / "whole", *overrides)
+    train(tmp_path / "parts", *overrides, "epochs=2")
+    train(tmp_path / "parts", *overrides, f"ckpt_path={tmp_path}/parts/checkpoints/last.ckpt")
+    states = [checkpoint(tmp_path / name)["state_dict"] for name in ("whole", "parts")]
+    assert_same_bits(*states)
+
+
+@pytest.mark.parametrize("method", slow_unless(("fine",), ["ce", "elr", "fine", "crust", "cdr", "har", "byot"]))
+def test_methods_of_one_network_train_two(tmp_path, method):
+    record = train(tmp_path / "run", *SMALLER, *method_overrides(method, "paper"), "num_networks=2")
+    assert_whole(tmp_path / "run", record)
+    last = record["metrics"]["last"]
+    assert {"val/acc_network_0", "val/acc_network_1", "train/loss_base/0", "train/loss_base/1"} <= last.keys()
+    # They start apart and stay so.
+    assert last["train/loss_base/0"] != last["train/loss_base/1"]
+
+
+def test_the_tables_of_tiny_runs_name_methods_that_exist():
+    for table in (PHASES, AT_ONCE, SELECTING, MIXING_WITHIN_A_PROCESS):
+        assert set(table) <= set(METHODS)
