@@ -244,7 +244,7 @@ def test_files_and_arrays_give_the_same_batches(folder, names, workers):
         assert all(same(one, other) for one, other in zip(mine, theirs))
 
 
-def test_workers_that_live_on_follow_the_epoch(folder):
+def test_workers_follow_the_epoch(folder):
     views = [make_view("strong", (4, 4))]
     batches = files(folder, views=views, workers=1)
     for epoch in (0, 1, 5):

@@ -230,7 +230,7 @@ def _seeded(view: View, image: Tensor, key: tuple[int, int, int, int]) -> Tensor
 class _Decoded(Dataset):
     """Decodes an image once and makes the per-image stage of all its views.
 
-    Keys carry the epoch, because workers that live on keep an old copy of everything else.
+    Keys carry the epoch, so that nothing else in the workers' copy of this object has to change.
     """
 
     def __init__(
@@ -271,12 +271,13 @@ class _Keys:
         return len(self.todo)
 
 
-def _loader(dataset: _Decoded, keys: _Keys, num_workers: int, keep: bool, pin: bool) -> DataLoader:
+def _loader(dataset: _Decoded, keys: _Keys, num_workers: int, pin: bool) -> DataLoader:
     return DataLoader(
         dataset,
         batch_sampler=keys,
         num_workers=num_workers,
-        persistent_workers=keep and num_workers > 0,
+        # Workers that live on are stopped late and, when a cycle of references is collected, only after seconds.
+        persistent_workers=False,
         pin_memory=pin,
         # The loader draws a seed for its workers; from its own generator, so that the network's draws stay as they are.
         generator=torch.Generator().manual_seed(0),
@@ -319,7 +320,7 @@ class FileBatches(_EpochBatches):
         self._normalise = normalise.to(label.device)
         self._keys = _Keys()
         dataset = _Decoded(images, channels, self.views, plan.seed, cover)
-        self._loader = _loader(dataset, self._keys, num_workers, keep=True, pin=label.device.type == "cuda")
+        self._loader = _loader(dataset, self._keys, num_workers, pin=label.device.type == "cuda")
 
     def _deal(self, start: int) -> Iterator[Batch]:
         device = self.label.device
@@ -407,8 +408,7 @@ class EvalFiles:
         self._keys = _Keys()
         self._keys.todo = [[(0, one, -1) for one in part.tolist()] for part in self._parts]
         dataset = _Decoded(images, channels, (view,), 0, cover)
-        # Workers of several parts that lived on would only hold memory between the epochs.
-        self._loader = _loader(dataset, self._keys, num_workers, keep=False, pin=label.device.type == "cuda")
+        self._loader = _loader(dataset, self._keys, num_workers, pin=label.device.type == "cuda")
 
     def __len__(self) -> int:
         return len(self._parts)
