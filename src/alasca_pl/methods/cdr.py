@@ -7,13 +7,12 @@ import torch
 from torch import nn
 
 from alasca_pl.core.parts import GradientTransform
-from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.types import Progress
-from alasca_pl.methods.noise_rate import NoiseRateEstimate
+from alasca_pl.methods.noise_rate import NeedsNoiseRate
 
 
-class CriticalParameters(GradientTransform):
+class CriticalParameters(NeedsNoiseRate, GradientTransform):
     """Keep the gradient of the weights with the largest ``|weight * gradient|``, shrunk, and drop that of the others.
 
     Of all weights of linear and convolution layers together the share ``1 - noise_rate`` is kept, and what is kept is
@@ -44,44 +43,20 @@ class CriticalParameters(GradientTransform):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if isinstance(noise_rate, str) and noise_rate != "estimated":
-            raise ValueError(
-                f"noise_rate={noise_rate!r} is not a number: a config may say so, but the number must be put in its place "
-                "before the transform is made; give a number in [0, 1] or 'estimated'"
-            )
-        if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
-            raise ValueError(f"noise_rate must lie in [0, 1], got {noise_rate}; or choose 'estimated'")
+        self.take_noise_rate(noise_rate, estimate_epoch, seed)
         if not (isinstance(gradual_epochs, int) and gradual_epochs >= 1):
             raise ValueError(
                 f"gradual_epochs must be a whole number of at least 1, got {gradual_epochs}; gradual=false"
             )
-        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
-            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
-        self.noise_rate = noise_rate
         self.gradual = gradual
         self.gradual_epochs = gradual_epochs
-        self.estimate_epoch = estimate_epoch
-        self.estimate = NoiseRateEstimate(seed) if noise_rate == "estimated" else None
-
-    def scan(self, progress: Progress) -> ScanRequest | None:
-        due = self.estimate is not None and self.estimate.rate is None and progress.epoch >= self.estimate_epoch
-        return ScanRequest(losses=True, probs=True) if due else None
-
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
-        # A pass may also have been made for another part.
-        if self.scan(progress) is None:
-            return
-        assert self.estimate is not None and result.losses is not None
-        self.estimate.update(result.losses, progress.epoch, result.probs, result.label)
 
     def kept_share(self, epoch: int) -> float:
         """Share of the weights that follow their gradient at an epoch of the run, in [0, 1]."""
-        rate, start = self.noise_rate, 0
-        if self.estimate is not None:
-            if self.estimate.rate is None or self.estimate.epoch is None:
-                return 1.0
-            rate, start = self.estimate.rate, self.estimate.epoch
-        assert not isinstance(rate, str)
+        known = self.rate_since()
+        if known is None:
+            return 1.0
+        rate, start = known
         # The fall has as many steps as there are epochs between the first and the last.
         return 1.0 - rate * (linear_ramp(epoch - start, self.gradual_epochs - 1) if self.gradual else 1.0)
 

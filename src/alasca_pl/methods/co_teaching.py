@@ -9,9 +9,8 @@ from torch import Tensor
 
 from alasca_pl.core.distributed import gather_rows, rank
 from alasca_pl.core.parts import SampleSelector
-from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.noise_rate import NoiseRateEstimate
+from alasca_pl.methods.noise_rate import NeedsNoiseRate
 
 
 def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: float = 1.0) -> float:
@@ -38,7 +37,7 @@ def kept_count(forget_rate: float, batch_size: int) -> int:
     return int((1.0 - forget_rate) * batch_size + 1e-9) or batch_size
 
 
-class SmallLossExchange(SampleSelector):
+class SmallLossExchange(NeedsNoiseRate, SampleSelector):
     """Each network m trains on the samples of a batch with the smallest losses under its peer, network m + 1.
 
     The global batch is ranked, so that several processes select as one does; among equal losses the smaller index of the
@@ -80,13 +79,7 @@ class SmallLossExchange(SampleSelector):
                 f"networks that teach each other must be at least two, got num_networks={num_networks}; "
                 "method=co_teaching sets num_networks=2"
             )
-        if isinstance(noise_rate, str) and noise_rate != "estimated":
-            raise ValueError(
-                f"noise_rate={noise_rate!r} is not a number: a config may say so, but the number must be put in its place "
-                "before the selector is made; give a number in [0, 1] or 'estimated'"
-            )
-        if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
-            raise ValueError(f"noise_rate must lie in [0, 1], got {noise_rate}; or choose 'estimated'")
+        self.take_noise_rate(noise_rate, estimate_epoch, seed)
         largest = 1.0 if isinstance(noise_rate, str) else noise_rate
         if not (rate_factor >= 0.0 and rate_factor * largest <= 1.0):
             raise ValueError(
@@ -97,36 +90,18 @@ class SmallLossExchange(SampleSelector):
             raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
         if not exponent > 0.0:
             raise ValueError(f"exponent must be above 0, got {exponent}; 1 is the authors' choice")
-        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
-            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
         self.num_networks = num_networks
-        self.noise_rate = noise_rate
         self.rate_factor = rate_factor
         self.ramp_epochs = ramp_epochs
         self.exponent = exponent
-        self.estimate_epoch = estimate_epoch
         self.normalise = "batch" if scale_by_kept_fraction else "selected"
-        self.estimate = NoiseRateEstimate(seed) if noise_rate == "estimated" else None
-
-    def scan(self, progress: Progress) -> ScanRequest | None:
-        due = self.estimate is not None and self.estimate.rate is None and progress.epoch >= self.estimate_epoch
-        return ScanRequest(losses=True, probs=True) if due else None
-
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
-        # A pass may also have been made for another part.
-        if self.scan(progress) is None:
-            return
-        assert self.estimate is not None and result.losses is not None
-        self.estimate.update(result.losses, progress.epoch, result.probs, result.label)
 
     def forget_rate(self, epoch: int) -> float:
         """Share of a batch that is dropped at an epoch of the run, in [0, 1]."""
-        rate, start = self.noise_rate, 0
-        if self.estimate is not None:
-            if self.estimate.rate is None or self.estimate.epoch is None:
-                return 0.0
-            rate, start = self.estimate.rate, self.estimate.epoch
-        assert not isinstance(rate, str)
+        known = self.rate_since()
+        if known is None:
+            return 0.0
+        rate, start = known
         return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from alasca_pl.core.distributed import from_rank_zero, rank
+from alasca_pl.core.parts import ScanningPart
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.types import Progress
 from alasca_pl.methods.mixture import two_component_posterior
 
 log = logging.getLogger(__name__)
@@ -163,3 +166,55 @@ class NoiseRateEstimate(nn.Module):
         super()._apply(fn, recurse)
         self._place = self._place.to(fn(self._place).device)
         return self
+
+
+class NeedsNoiseRate(ScanningPart):
+    """A part that is told the share of wrong labels or estimates it once; for methods to inherit from beside their slot.
+
+    Attributes:
+        noise_rate: As it was given.
+        estimate_epoch: Epoch before which it is estimated.
+        estimate: The estimate, or None if a number was given.
+    """
+
+    noise_rate: float | Literal["estimated"]
+    estimate_epoch: int
+    estimate: NoiseRateEstimate | None
+
+    def take_noise_rate(self, noise_rate: float | Literal["estimated"], estimate_epoch: int, seed: int) -> None:
+        """Check and keep the arguments of the constructor.
+
+        Raises:
+            ValueError: If one is outside its range.
+        """
+        if isinstance(noise_rate, str) and noise_rate != "estimated":
+            raise ValueError(
+                f"noise_rate={noise_rate!r} is not a number: a config may say so, but the number must be put in its place "
+                "before the part is made; give a number in [0, 1] or 'estimated'"
+            )
+        if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
+            raise ValueError(f"noise_rate must lie in [0, 1], got {noise_rate}; or choose 'estimated'")
+        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
+            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
+        self.noise_rate = noise_rate
+        self.estimate_epoch = estimate_epoch
+        self.estimate = NoiseRateEstimate(seed) if noise_rate == "estimated" else None
+
+    def rate_since(self) -> tuple[float, int] | None:
+        """Return the rate and the epoch from which it is known, or None before an estimate."""
+        if not isinstance(self.noise_rate, str):
+            return self.noise_rate, 0
+        if self.estimate is None or self.estimate.rate is None or self.estimate.epoch is None:
+            return None
+        return self.estimate.rate, self.estimate.epoch
+
+    def scan(self, progress: Progress) -> ScanRequest | None:
+        due = self.rate_since() is None and progress.epoch >= self.estimate_epoch
+        return ScanRequest(losses=True, probs=True) if due else None
+
+    def refresh(self, result: ScanResult, progress: Progress) -> None:
+        # A pass may also have been made for another part.
+        if self.scan(progress) is None:
+            return
+        assert self.estimate is not None and result.losses is not None
+        self.estimate.update(result.losses, progress.epoch, result.probs, result.label)
