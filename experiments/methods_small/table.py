@@ -20,7 +20,9 @@ def mean_of(metrics: dict, name: str) -> str:
 def main(folder: Path) -> None:
     print(HEADER)
     print("|---" * (HEADER.count("|") - 1) + "|")
-    for path in sorted(folder.glob("*/*/*/record.json"), key=lambda p: (p.parts[-3], p.parts[-4], p.parts[-2] != "none")):
+    for path in sorted(
+        folder.glob("*/*/*/record.json"), key=lambda p: (p.parts[-3], p.parts[-4], p.parts[-2] != "none")
+    ):
         noise, method, with_ = path.parts[-4:-1]
         record = json.loads(path.read_text())
         if record["status"] != "finished":

@@ -178,3 +178,26 @@ def test_asks_for_heads_has_the_papers_strength_and_names_bad_values(maker: Call
 def test_a_uniform_smoothing_outside_its_range_is_named(smoothing: float):
     with pytest.raises(ValueError, match=f"smoothing.*{smoothing}"):
         UniformSmoothingOnHeads(smoothing)
+
+
+def test_only_selected_samples_count_if_asked_for(generator: torch.Generator, make_progress: MakeProgress):
+    """The mean over the batch becomes the mean over the selected samples, and others get no gradient."""
+    view = make_view(make_progress(40), generator, size=5)
+    everyone, selected = AlascaRegularizer(10, 3), AlascaRegularizer(10, 3, ac_on="selected")
+    for regularizer in (everyone, selected):
+        regularizer.observe(view.output.logits, view.targets.index[0])
+    # With all samples selected both are the same.
+    assert torch.equal(everyone(view), selected(view))
+    weight = torch.tensor([0.0, 2.0, 0.5, 0.0, 1.0])
+    penalty = selected(view._replace(weight=weight))
+    kept = [everyone(view)[i].item() for i in (1, 2, 4)]
+    assert penalty.mean().item() == pytest.approx(sum(kept) / 3, rel=1e-6)
+    (gradient,) = torch.autograd.grad(penalty.sum(), view.output.aux_logits[0])
+    assert not gradient[[0, 3]].any() and gradient[[1, 2, 4]].any(dim=1).all()
+    nothing = selected(view._replace(weight=torch.zeros(5)))
+    assert torch.equal(nothing, torch.zeros(5))
+
+
+def test_an_unknown_ac_on_lists_the_choices():
+    with pytest.raises(ValueError, match=r"'some'.*all, selected"):
+        AlascaRegularizer(10, 3, ac_on="some")

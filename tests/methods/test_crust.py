@@ -347,3 +347,10 @@ def test_a_loader_without_partners_is_named(generator: torch.Generator):
 def test_a_value_of_the_mixer_outside_its_range_is_named(name: str, value: float):
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         IntraClassMixer(**{name: value})  # type: ignore[arg-type]
+
+
+def test_its_opinion_of_labels_are_the_weights_once_there_are_any():
+    selector = CrustSelector(6, 2)
+    assert selector.confidence(torch.zeros(6, dtype=torch.int64)) is None
+    selector.table.rows.copy_(torch.tensor([[0.0], [3.0], [0.0], [1.0], [0.0], [2.0]]))
+    assert selector.confidence(torch.zeros(6, dtype=torch.int64)).tolist() == [[0.0, 3.0, 0.0, 1.0, 0.0, 2.0]]

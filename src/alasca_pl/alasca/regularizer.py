@@ -7,6 +7,7 @@ from torch import Tensor
 
 from alasca_pl.alasca.confidence import LabelConfidence
 from alasca_pl.alasca.smoothing import SmoothingTarget, check_smoothing, check_target, smoothed_loss
+from alasca_pl.core.distributed import sum_ranks
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import StepView
 
@@ -25,8 +26,8 @@ def _loss_on_heads(view: StepView, smoothing: Tensor, target: SmoothingTarget) -
 class AlascaRegularizer(Regularizer):
     """Adaptive label smoothing on every auxiliary classifier.
 
-    The gradient reaches the backbone: this is what regularises it. All samples of a batch count, whatever a selector
-    keeps for the main loss, and only given labels are used.
+    The gradient reaches the backbone: this is what regularises it. Only given labels are used, and by default all samples
+    of a batch count, whatever a selector keeps for the main loss.
 
     Args:
         num_samples: N, size of the training split.
@@ -38,6 +39,11 @@ class AlascaRegularizer(Regularizer):
         ramp_epochs: See ``LabelConfidence``.
         exponent: See ``LabelConfidence``.
         target: Where smoothed mass goes, see ``smoothed_loss``.
+        ac_on: ``all`` samples, as in the authors' code for Co-teaching, or only those ``selected`` for the main loss; the
+            mean is then over these.
+
+    Raises:
+        ValueError: If a value is outside its range.
 
     Source: Eq. 2 and Algorithm 1 of the ALASCA paper; defaults from its section 4.1 and jongwooko/ALASCA.
     """
@@ -55,10 +61,14 @@ class AlascaRegularizer(Regularizer):
         ramp_epochs: float = 30,
         exponent: float = 1.0,
         target: SmoothingTarget = "others",
+        ac_on: Literal["all", "selected"] = "all",
     ) -> None:
         super().__init__(strength)
         check_target(target)
+        if ac_on not in ("all", "selected"):
+            raise ValueError(f"unknown ac_on {ac_on!r}; choose one of all, selected")
         self.target: SmoothingTarget = target
+        self.ac_on = ac_on
         self.trust = LabelConfidence(num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent)
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
@@ -68,7 +78,13 @@ class AlascaRegularizer(Regularizer):
         return self.trust.of_labels(label)
 
     def forward(self, view: StepView) -> Tensor:
-        return _loss_on_heads(view, self.trust.smoothing(view.targets, view.progress), self.target)
+        loss = _loss_on_heads(view, self.trust.smoothing(view.targets, view.progress), self.target)
+        if self.ac_on == "all":
+            return loss
+        selected = (view.weight > 0).to(loss.dtype)
+        # The step takes the mean over the global batch; so much larger, it becomes the mean over what is selected of it.
+        chosen, everything = sum_ranks(torch.stack([selected.sum(), torch.ones_like(selected).sum()]))
+        return selected * loss * (everything / chosen.clamp_min(1.0))
 
 
 class UniformSmoothingOnHeads(Regularizer):

@@ -217,6 +217,11 @@ class CrustSelector(SampleSelector):
                 rows[members, number] = torch.from_numpy(weight)
         return rows
 
+    def confidence(self, label: Tensor) -> Tensor | None:
+        rows = self.table.rows.T
+        # Before the first choice all weights are 1, which is no opinion.
+        return None if bool((rows == 1.0).all()) else rows
+
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         return self.table.rows[targets.index[0]].T.to(losses)
 
