@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-HEADER = "| method | noise | ALASCA | last | mean of last 20 | best on val | ensemble, last | memorised | F1 | AUROC of score | AUROC of loss | s / epoch | MB |"
+HEADER = "| method | noise | ALASCA | last | mean of all 16 epochs | best on val | ensemble, last | memorised | F1 | AUROC of score | AUROC of loss | s / epoch | MB |"
 
 
 def percent(metrics: dict, name: str) -> str:
