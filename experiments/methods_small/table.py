@@ -4,10 +4,14 @@ import json
 import sys
 from pathlib import Path
 
-HEADER = "| method | noise | ALASCA | last | mean of all 16 epochs | best on val | ensemble, last | memorised | F1 | AUROC of score | AUROC of loss | s / epoch | MB |"
+COLUMNS = (
+    "method", "noise", "ALASCA", "last", "mean of all 16 epochs", "best on val", "ensemble, last", "memorised", "F1",
+    "AUROC of score", "AUROC of loss", "s / epoch", "MB",
+)  # fmt: skip
 
 
 def percent(metrics: dict, name: str) -> str:
+    """A figure in %, or nothing."""
     return f"{100 * metrics[name]:.1f}" if name in metrics else ""
 
 
@@ -18,8 +22,9 @@ def mean_of(metrics: dict, name: str) -> str:
 
 
 def main(folder: Path) -> None:
-    print(HEADER)
-    print("|---" * (HEADER.count("|") - 1) + "|")
+    """Print one line per finished run."""
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|---" * len(COLUMNS) + "|")
     for path in sorted(
         folder.glob("*/*/*/record.json"), key=lambda p: (p.parts[-3], p.parts[-4], p.parts[-2] != "none")
     ):
