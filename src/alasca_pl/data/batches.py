@@ -73,9 +73,7 @@ class EpochPlan:
     def __post_init__(self) -> None:
         size = len(self.label)
         if self.subset_size is not None:
-            counts = torch.bincount(self.label)
-            quota = self.subset_size // int((counts > 0).sum())
-            size = int(counts.clamp_max(quota).sum())
+            size = int(torch.bincount(self.label).clamp_max(self._quota(self.subset_size)).sum())
         object.__setattr__(self, "size", size)
 
     @property
@@ -99,10 +97,13 @@ class EpochPlan:
         counts = torch.bincount(label)
         starts = torch.cumsum(counts, 0) - counts
         place = torch.arange(len(label)) - starts[label[by_class]]
-        quota = self.subset_size // int((counts > 0).sum())
         inside = torch.zeros(len(self.label), dtype=torch.bool)
-        inside[chosen[by_class[place < quota]]] = True
+        inside[chosen[by_class[place < self._quota(self.subset_size)]]] = True
         return order[inside[order]]
+
+    def _quota(self, subset_size: int) -> int:
+        """Most samples of one class in a subset."""
+        return subset_size // int((torch.bincount(self.label) > 0).sum())
 
     def parts(self, epoch: int, start: int = 0) -> list[Tensor]:
         """This rank's part of each global batch of an epoch, from batch ``start`` on."""
@@ -258,20 +259,12 @@ class _Decoded(Dataset):
         return pixels if view.sample is None else _seeded(view, pixels, (self.seed, epoch, index, number))
 
 
-class _Keys:
-    """Batches of keys for the workers, handed over anew for each pass."""
-
-    def __init__(self) -> None:
-        self.todo: list[list[tuple[int, int, int]]] = []
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        return iter(self.todo)
-
-    def __len__(self) -> int:
-        return len(self.todo)
+# Epoch, index and partner's index (-1 for none) of a sample.
+_Key = tuple[int, int, int]
 
 
-def _loader(dataset: _Decoded, keys: _Keys, num_workers: int, pin: bool) -> DataLoader:
+def _loader(dataset: _Decoded, keys: list[list[_Key]], num_workers: int, pin: bool) -> DataLoader:
+    """One pass of workers over batches of keys."""
     return DataLoader(
         dataset,
         batch_sampler=keys,
@@ -318,20 +311,20 @@ class FileBatches(_EpochBatches):
         super().__init__(plan, views, partner)
         self.label = label
         self._normalise = normalise.to(label.device)
-        self._keys = _Keys()
-        dataset = _Decoded(images, channels, self.views, plan.seed, cover)
-        self._loader = _loader(dataset, self._keys, num_workers, pin=label.device.type == "cuda")
+        self._dataset = _Decoded(images, channels, self.views, plan.seed, cover)
+        self._num_workers = num_workers
 
     def _deal(self, start: int) -> Iterator[Batch]:
         device = self.label.device
         draws = self._draws(device)
         partners = self.plan.partners(self.epoch) if self.partner else None
         parts = self.plan.parts(self.epoch, start)
-        self._keys.todo = [
+        keys = [
             [(self.epoch, one, -1 if partners is None else int(partners[one])) for one in part.tolist()]
             for part in parts
         ]
-        for part, made in zip(parts, self._loader):
+        loader = _loader(self._dataset, keys, self._num_workers, pin=device.type == "cuda")
+        for part, made in zip(parts, loader):
             index = part.to(device)
             images = [
                 self._normalise(
@@ -405,10 +398,9 @@ class EvalFiles:
         self.label = label
         self._parts = torch.arange(rank, len(images), world).split(batch_size)
         self._normalise = normalise.to(label.device)
-        self._keys = _Keys()
-        self._keys.todo = [[(0, one, -1) for one in part.tolist()] for part in self._parts]
+        keys: list[list[_Key]] = [[(0, one, -1) for one in part.tolist()] for part in self._parts]
         dataset = _Decoded(images, channels, (view,), 0, cover)
-        self._loader = _loader(dataset, self._keys, num_workers, pin=label.device.type == "cuda")
+        self._loader = _loader(dataset, keys, num_workers, pin=label.device.type == "cuda")
 
     def __len__(self) -> int:
         return len(self._parts)

@@ -89,7 +89,7 @@ def unmixed_logits(parts: Parts, outputs: Sequence[NetworkOutput], batch: Batch)
     """
     if len(parts.teachers):
         taught = [teacher(batch.image).logits.detach() for teacher in parts.teachers]
-        shifts = [int(getattr(teacher, "listen", "self") == "peer") for teacher in parts.teachers]
+        shifts = [int(teacher.listen == "peer") for teacher in parts.teachers]
         return [taught[(number + shift) % len(taught)] for number, shift in enumerate(shifts)]
     if parts.mixer is None:
         return [output.logits.detach() for output in outputs]
