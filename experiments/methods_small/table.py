@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 COLUMNS = (
-    "method", "noise", "ALASCA", "last", "mean of all 16 epochs", "best on val", "ensemble, last", "memorised", "F1",
-    "AUROC of score", "AUROC of loss", "s / epoch", "MB",
+    "method", "noise", "ALASCA", "last", "mean of last 20", "best on val", "ensemble, last", "memorised", "F1",
+    "AUROC of score", "AUROC of loss", "s / epoch", "CPU s", "MB",
 )  # fmt: skip
 
 
@@ -19,6 +19,11 @@ def mean_of(metrics: dict, name: str) -> str:
     """A figure of all networks: its own name, or the mean of those with a number."""
     values = [value for key, value in metrics.items() if key == name or key.startswith(f"{name}/")]
     return f"{sum(values) / len(values):.3f}" if values else ""
+
+
+def cpu_seconds(path: Path) -> str:
+    """Seconds that a whole run kept a core busy, user and system, from what ``time`` wrote; nothing if it is not there."""
+    return f"{sum(map(float, path.read_text().split()[-2:])):.0f}" if path.is_file() else ""
 
 
 def main(folder: Path) -> None:
@@ -38,16 +43,17 @@ def main(folder: Path) -> None:
         cells = [
             method,
             noise,
-            "yes" if with_ == "alasca" else "no",
+            "no" if with_ == "none" else "yes",
             percent(last, "test/acc_main"),
             percent(mean, "test/acc_main"),
             percent(best, "test/acc_main"),
-            percent(last, "test/acc_ensemble_all") if with_ == "alasca" else "",
+            percent(last, "test/acc_ensemble_all") if with_ != "none" else "",
             percent(last, "train/memorised"),
             mean_of(last, "select/f1"),
             mean_of(last, "select/auroc"),
             mean_of(last, "train/auroc_loss"),
             f"{record['duration_seconds'] / (last['epoch'] + 1):.1f}",
+            cpu_seconds(folder / f"{noise}_{method}_{with_}.cpu"),
             str(record["peak_memory_mb"]["process"]),
         ]
         print("| " + " | ".join(cells) + " |")

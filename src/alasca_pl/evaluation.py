@@ -66,24 +66,29 @@ def evaluate_checkpoint(
         "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     )
     module = run.module.to(target)
-    metrics = {rule: MulticlassAccuracy(run.facts.num_classes, average="micro").to(target) for rule in module.rules}
-    right, count = torch.zeros(run.facts.num_classes), torch.zeros(run.facts.num_classes)
+    num_classes = run.facts.num_classes
+    metrics = {rule: MulticlassAccuracy(num_classes, average="micro").to(target) for rule in module.rules}
+    per_class = MulticlassAccuracy(num_classes, average="none").to(target)
+    count = torch.zeros(num_classes, dtype=torch.int64)
     with torch.no_grad():
         for batch in batches:
             outputs = [network(batch.image.to(target)) for network in module.parts.networks]
+            label = batch.label.to(target)
             for rule in module.rules:
-                metrics[rule].update(predict(outputs, rule, module.predict_average), batch.label.to(target))
-            predicted = predict(outputs, module.predict_rule, module.predict_average).argmax(dim=1).cpu()
-            label = batch.label.cpu()
-            count += torch.bincount(label, minlength=run.facts.num_classes)
-            right += torch.bincount(label[predicted == label], minlength=run.facts.num_classes)
+                predicted = predict(outputs, rule, module.predict_average)
+                metrics[rule].update(predicted, label)
+                if rule == module.predict_rule:
+                    per_class.update(predicted, label)
+            count += torch.bincount(batch.label.cpu(), minlength=num_classes)
     result = {
         "checkpoint": str(checkpoint),
         "epoch": run.epoch,
         "part": part,
         "samples": data.sizes[part],
         "accuracy": {rule: float(metric.compute()) for rule, metric in metrics.items()},
-        "accuracy_per_class": [float(hit / all_) if all_ else None for hit, all_ in zip(right, count)],
+        "accuracy_per_class": [
+            float(accuracy) if present else None for accuracy, present in zip(per_class.compute(), count)
+        ],
         "class_names": list(run.facts.class_names),
     }
     if output is not None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from alasca_pl.analysis.matrix_plot import plot_matrix
 from alasca_pl.core.errors import UserError
 from alasca_pl.noise.from_file import FileNoise
-from alasca_pl.noise.labels import NoisyLabels, same_data
+from alasca_pl.noise.labels import NoisyLabels, check_clean_labels, same_data
 
 
 def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None) -> Group:
@@ -122,7 +122,13 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
     if labels.clean_label is None:
         agreed.append("clean labels not compared: the file has none")
     else:
-        agreed.append(_compare_clean(path, labels, known, data.facts.name))
+        clean = known.label if known.clean_label is None else known.clean_label
+        says = clean[np.searchsorted(known.index, labels.index)]
+        try:
+            check_clean_labels(str(path), labels.clean_label, says, labels.index, data.facts.name)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        agreed.append(f"clean labels at all {len(says)} positions")
     same = same_data(labels.data_digest, data.data_digest)
     if same is None:
         agreed.append("hash of the data not compared: there are not two of one kind")
@@ -159,21 +165,6 @@ def _coverage(labels: NoisyLabels, known: NoisyLabels) -> str:
     missing = len(known.index) - len(labels.index)
     lacking = "" if not missing else f"; {missing} have none in the file, so a run's split must leave them out"
     return f"labels for {len(labels.index)} of {len(known.index)} training samples{lacking}"
-
-
-def _compare_clean(path: Path, labels: NoisyLabels, known: NoisyLabels, name: str) -> str:
-    assert labels.clean_label is not None
-    clean = known.label if known.clean_label is None else known.clean_label
-    says = clean[np.searchsorted(known.index, labels.index)]
-    different = np.flatnonzero(says != labels.clean_label)
-    if len(different):
-        first = different[0]
-        raise UserError(
-            f"{path} is for other data or another order of it: its clean labels differ from those of {name} at "
-            f"{len(different)} of {len(says)} positions, first at position {labels.index[first]} "
-            f"({labels.clean_label[first]} in the file, {says[first]} in the data set)"
-        )
-    return f"clean labels at all {len(says)} positions"
 
 
 def _draw(labels: NoisyLabels, names: Sequence[str], path: Path) -> bool:

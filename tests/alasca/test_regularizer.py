@@ -201,3 +201,8 @@ def test_only_selected_samples_count_if_asked_for(generator: torch.Generator, ma
 def test_an_unknown_ac_on_lists_the_choices():
     with pytest.raises(ValueError, match=r"'some'.*all, selected"):
         AlascaRegularizer(10, 3, ac_on="some")
+
+
+def test_shared_ema_is_a_switch():
+    with pytest.raises(ValueError, match="shared_ema must be true or false, got 'peer'"):
+        AlascaRegularizer(10, 3, shared_ema="peer")  # type: ignore[arg-type]

@@ -26,14 +26,12 @@ ALASCAS = ("none", "paper")
 FIRST_LOOK, KILL, FOUND = 10, 15, 12
 # What asks for looks, and so must have selected or estimated something by the end.
 SELECTING = ("co_teaching", "crust", "dividemix", "f_coteaching", "fine")
-# Their rows are mixed with others of the same process's part of the batch, so that two processes mix other pairs.
-MIXING_WITHIN_A_PROCESS = ("dividemix", "elr_plus")
-EQUAL = sorted(set(METHODS) - set(MIXING_WITHIN_A_PROCESS))
 # Looks before the very first epoch, for runs of one epoch.
 AT_ONCE = {
     "cdr": ("gradient_transform.estimate_epoch=0",),
     "co_teaching": ("selector.estimate_epoch=0", "selector.ramp_epochs=0"),
     "crust": ("selector.warmup_epochs=0", "mixer.start_epoch=0"),
+    "dividemix": ("selector.warmup_epochs=0",),
     "f_coteaching": ("selector.warmup_epochs=0",),
     "fine": ("selector.warmup_epochs=0",),
     "gce": ("criterion.truncate_from=0",),
@@ -87,6 +85,15 @@ def test_trains_is_killed_and_goes_on_bit_for_bit(tmp_path, method, alasca):
 
 
 @slow
+def test_a_table_that_two_networks_share_goes_on_and_is_the_same_on_two_processes(tmp_path):
+    overrides = (*method_overrides("co_teaching", "paper"), "regularizers.alasca.shared_ema=true")
+    assert_resumes(tmp_path / "kill", *overrides)
+    for name, more in (("one", ()), ("two", TWO)):
+        train(tmp_path / name, *overrides, *more, "trainer.precision=64-true", "optim.lr=0.005")
+    assert distance(*(checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))) < 1e-12
+
+
+@slow
 @pytest.mark.parametrize("method", METHODS)
 def test_trains_in_mixed_precision(tmp_path, method):
     overrides = (*SMALLER, *method_overrides(method, "paper"), "model.norm=batch", "trainer.precision=bf16-mixed")
@@ -113,7 +120,7 @@ def test_some_of_them_also_among_the_fast_tests(tmp_path, method, more):
     assert_phases(tmp_path / "whole", record, method)
 
 
-PAIRS = [(method, alasca) for method in EQUAL for alasca in ALASCAS]
+PAIRS = [(method, alasca) for method in METHODS for alasca in ALASCAS]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +143,7 @@ def test_two_processes_equal_one(tmp_path, method, alasca):
 
 
 @slow
-@pytest.mark.parametrize("method", EQUAL)
+@pytest.mark.parametrize("method", METHODS)
 def test_two_processes_equal_one_in_single_precision(tmp_path, method):
     """After four steps, before the first of which is a look.
 
@@ -148,16 +155,6 @@ def test_two_processes_equal_one_in_single_precision(tmp_path, method):
     if method in SELECTING:
         assert record["metrics"]["last"]["select/rate"] < 1.0
     assert distance(*(checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))) < 1e-6
-
-
-@slow
-@pytest.mark.parametrize("alasca", ALASCAS)
-@pytest.mark.parametrize("method", MIXING_WITHIN_A_PROCESS)
-def test_two_processes_train_where_each_mixes_its_own(tmp_path, method, alasca):
-    record = train(tmp_path / "run", *TWO, *method_overrides(method, alasca))
-    assert_whole(tmp_path / "run", record)
-    assert_phases(tmp_path / "run", record, method)
-    assert record["processes"] == 2
 
 
 @slow
@@ -182,5 +179,5 @@ def test_methods_of_one_network_train_two(tmp_path, method):
 
 
 def test_the_tables_of_tiny_runs_name_methods_that_exist():
-    for table in (PHASES, AT_ONCE, SELECTING, MIXING_WITHIN_A_PROCESS):
+    for table in (PHASES, AT_ONCE, SELECTING):
         assert set(table) <= set(METHODS)

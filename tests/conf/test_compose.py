@@ -429,6 +429,13 @@ def test_every_method_takes_two_networks(method):
     assert {"loss_base/0", "loss_base/1"} <= result.terms.keys()
 
 
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_two_networks_have_one_table_of_confidence_or_two(shared):
+    overrides = ("method=co_teaching", "alasca=paper", f"regularizers.alasca.shared_ema={shared}")
+    one, other = (mapping["alasca"] for mapping in module_for(*overrides, "model.backbone.width=4").parts.regularizers)
+    assert (one is other) == (shared == "true")
+
+
 @pytest.mark.parametrize("aux", GROUPS["aux"])
 def test_without_a_part_that_asks_no_head_is_built(aux):
     assert stages_of(module_for("alasca=none", f"aux={aux}")) == []

@@ -117,8 +117,10 @@ def test_a_medoid_counts_as_many_samples_as_are_nearer_than_the_radius(greedy):
     # Distances on a line: 0, 1, 3, 3 and 7; exactly the radius is not nearer.
     points = [0.0, 1.0, 3.0, 3.0, 7.0]
     distance = np.array([[abs(a - b) for b in points] for a in points])
-    weight = coreset_weights(distance, 5, radius=2.0, greedy=greedy)
+    weight, central = coreset_weights(distance, 5, radius=2.0, greedy=greedy)
     assert weight.tolist() == [2.0, 2.0, 2.0, 2.0, 1.0]
+    # Summed distances of the five: 14, 11, 9, 9 and 21; the largest single one is 7.
+    assert central.tolist() == pytest.approx([1 - total / (5 * 7) for total in (14, 11, 9, 9, 21)])
 
 
 def result_for(seed: int, count: int = 40, networks: int = 1) -> ScanResult:
@@ -349,8 +351,25 @@ def test_a_value_of_the_mixer_outside_its_range_is_named(name: str, value: float
         IntraClassMixer(**{name: value})  # type: ignore[arg-type]
 
 
-def test_its_opinion_of_labels_are_the_weights_once_there_are_any():
-    selector = CrustSelector(6, 2)
-    assert selector.confidence(torch.zeros(6, dtype=torch.int64)) is None
-    selector.table.rows.copy_(torch.tensor([[0.0], [3.0], [0.0], [1.0], [0.0], [2.0]]))
-    assert selector.confidence(torch.zeros(6, dtype=torch.int64)).tolist() == [[0.0, 3.0, 0.0, 1.0, 0.0, 2.0]]
+def test_its_opinion_of_a_label_is_how_central_the_sample_is_in_its_class():
+    result = result_for(4, networks=2)
+    selector = CrustSelector(40, CLASSES, 2)
+    assert selector.confidence(result.label) is None
+    selector.refresh(result, at(5))
+    says = selector.confidence(result.label)
+    assert says is not None and says.shape == (2, 40)
+    assert result.probs is not None and result.head_weight is not None
+    for m in range(2):
+        residual = result.probs[m].double() - F.one_hot(result.label, CLASSES)
+        gradient = residual @ result.head_weight[m].double()
+        for i in range(40):
+            members = [j for j in range(40) if result.label[j] == result.label[i]]
+            far = {j: [float((gradient[j] - gradient[k]).norm()) for k in members] for j in members}
+            largest = max(max(row) for row in far.values())
+            assert float(says[m, i]) == pytest.approx(1 - sum(far[i]) / len(members) / largest, abs=1e-5)
+
+
+def test_a_class_without_distances_is_all_central():
+    weight, central = coreset_weights(np.zeros((3, 3)), 2, radius=1.0)
+    assert sorted(weight.tolist()) == [0.0, 3.0, 3.0]
+    assert central.tolist() == [1.0, 1.0, 1.0]

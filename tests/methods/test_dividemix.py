@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.dividemix import MixtureFilter, scale_losses
+from alasca_pl.methods.dividemix import MixtureFilter
 
 N = 40
 NOW = Progress(epoch=12, step=60, max_epochs=100, steps_per_epoch=5)
@@ -103,11 +103,6 @@ def test_a_memory_averages_the_latest_scaled_losses():
         # Not scaled again by the part itself, so that the range of the mean must reach the fit as it is.
         expected = alone._fit(mean, epoch).float()
         torch.testing.assert_close(with_memory.clean.rows, expected, atol=1e-5, rtol=1e-4)
-
-
-def test_losses_are_scaled_by_network_and_equal_ones_are_zero():
-    scaled = scale_losses(torch.tensor([[1.0, 3.0, 2.0], [5.0, 5.0, 5.0]]))
-    assert scaled.tolist() == [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
 
 
 def test_losses_without_two_groups_keep_everything():

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from alasca_pl.methods.mixture import two_component_posterior
+from alasca_pl.methods.mixture import scale_to_unit, two_component_posterior
 
 
 def two_groups(seed: int, sizes: tuple[int, int] = (300, 200)) -> tuple[np.ndarray, np.ndarray]:
@@ -81,3 +81,8 @@ def test_wrong_arguments_are_named():
         two_component_posterior(np.zeros(3), "middle")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(2, 3\)"):
         two_component_posterior(np.zeros((2, 3)), "low")
+
+
+def test_numbers_are_scaled_to_reach_from_0_to_1_and_equal_ones_become_0():
+    assert scale_to_unit(np.array([1.0, 3.0, 2.0], dtype=np.float32)).tolist() == [0.0, 1.0, 0.5]
+    assert scale_to_unit(np.array([5.0, 5.0])).tolist() == [0.0, 0.0]

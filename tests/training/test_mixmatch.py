@@ -242,14 +242,6 @@ def test_draws_are_functions_of_seed_step_and_network():
     assert all(not torch.equal(order, other) for _, other in others)
 
 
-def test_the_weight_is_the_same_on_all_ranks_and_pairs_are_not(monkeypatch: pytest.MonkeyPatch):
-    step = MixMatchStep(K, seed=5)
-    share, order = step.draw(7, 0, 12)
-    monkeypatch.setattr(mixmatch, "rank", lambda: 1)
-    other_share, other_order = step.draw(7, 0, 12)
-    assert share == other_share and not torch.equal(order, other_order)
-
-
 def test_weights_have_the_mean_of_the_larger_of_beta_and_its_complement():
     """For Beta(1, 1) the larger share is uniform on [0.5, 1]."""
     step = MixMatchStep(K, seed=0, alpha=1.0)

@@ -381,6 +381,17 @@ def test_another_second_network_leaves_the_tables_and_gradients_of_the_first_alo
     assert all(not torch.equal(table, tables(other, 1)[name]) for name, table in tables(one, 1).items())
 
 
+def test_a_shared_table_moves_towards_each_network_in_turn(make_network: MakeNetwork, make_batch: MakeBatch):
+    shared = AlascaRegularizer(N, K, momentum=0.7, shared_ema=True)
+    networks, batch = [make_network(number) for number in range(2)], make_batch()
+    parts = Parts(networks, [CrossEntropy(), CrossEntropy()], [{"alasca": shared}, {"alasca": shared}])
+    first, second = step(parts, batch).logits
+    expected = torch.zeros(N, K)
+    for row, index in enumerate(batch.index.tolist()):
+        expected[index] = 0.7 * 0.3 * first[row] + 0.3 * second[row]
+    torch.testing.assert_close(shared.trust.table.rows, expected)
+
+
 def test_each_network_is_normalised_by_its_own_selection(make_network: MakeNetwork, make_batch: MakeBatch):
     weight = torch.tensor([[1.0, 1, 1, 1, 1, 1], [0.0, 0, 0, 0, 2, 0]])
     networks, batch = [make_network(seed, heads=()) for seed in (0, 1)], make_batch()

@@ -41,6 +41,8 @@ class AlascaRegularizer(Regularizer):
         target: Where smoothed mass goes, see ``smoothed_loss``.
         ac_on: ``all`` samples, as in the authors' code for Co-teaching, or only those ``selected`` for the main loss; the
             mean is then over these.
+        shared_ema: Whether several networks share one table, which then moves towards each network's logits in turn at
+            every step, as in the authors' code for Co-teaching; by default each has its own.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -62,13 +64,17 @@ class AlascaRegularizer(Regularizer):
         exponent: float = 1.0,
         target: SmoothingTarget = "others",
         ac_on: Literal["all", "selected"] = "all",
+        shared_ema: bool = False,
     ) -> None:
         super().__init__(strength)
         check_target(target)
+        if not isinstance(shared_ema, bool):
+            raise ValueError(f"shared_ema must be true or false, got {shared_ema!r}")
         if ac_on not in ("all", "selected"):
             raise ValueError(f"unknown ac_on {ac_on!r}; choose one of all, selected")
         self.target: SmoothingTarget = target
         self.ac_on = ac_on
+        self.shared = shared_ema
         self.trust = LabelConfidence(num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent)
 
     def observe(self, logits: Tensor, index: Tensor) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -34,35 +33,41 @@ def sum_ranks(value: Tensor) -> Tensor:
     return total
 
 
-def gather_rows(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Concatenate rows and their indices over all ranks, which may hold different numbers of rows.
+def gather_rows(*rows: Tensor) -> tuple[Tensor, ...]:
+    """Concatenate tensors over all ranks, which may hold different numbers of rows; every rank must call it.
 
     Args:
-        index: int64 (B,).
-        rows: (B, R), detached.
+        rows: Detached tensors of any kind with equally many rows, (B, ...).
 
     Returns:
-        int64 (B summed over ranks,) and the rows in the same order, equal on all ranks.
+        Each of them with the rows of rank 0, then those of rank 1 and so on: (B summed over ranks, ...), equal on all
+        ranks.
     """
-    world = world_size()
-    if world == 1:
-        return index, rows
-    count = torch.tensor([len(index)], device=index.device)
-    counts = [torch.zeros_like(count) for _ in range(world)]
-    dist.all_gather(counts, count)
-    sizes = [int(c) for c in counts]
+    if world_size() == 1:
+        return rows
+    sizes = _row_counts(rows[0])
     longest = max(sizes)
-    # Collectives want equal shapes, so shorter parts travel padded and are cut again on arrival.
-    padded_index = F.pad(index, (0, longest - len(index))).contiguous()
-    padded_rows = F.pad(rows, (0, 0, 0, longest - len(rows))).contiguous()
-    all_index = [torch.empty_like(padded_index) for _ in sizes]
-    all_rows = [torch.empty_like(padded_rows) for _ in sizes]
-    dist.all_gather(all_index, padded_index)
-    dist.all_gather(all_rows, padded_rows)
-    return (
-        torch.cat([part[:size] for part, size in zip(all_index, sizes)]),
-        torch.cat([part[:size] for part, size in zip(all_rows, sizes)]),
-    )
+    gathered = []
+    for own in rows:
+        # Collectives want equal shapes, so shorter parts travel padded and are cut again on arrival.
+        padded = torch.cat([own, own.new_zeros(longest - len(own), *own.shape[1:])]).contiguous()
+        everywhere = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(everywhere, padded)
+        gathered.append(torch.cat([part[:size] for part, size in zip(everywhere, sizes)]))
+    return tuple(gathered)
+
+
+def own_rows(rows: Tensor) -> Tensor:
+    """Say where this rank's rows (B, ...) are in what ``gather_rows`` makes of them, int64 (B,); every rank must call it."""
+    start = sum(_row_counts(rows)[: rank()]) if world_size() > 1 else 0
+    return torch.arange(start, start + len(rows), device=rows.device)
+
+
+def _row_counts(rows: Tensor) -> list[int]:
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(world_size())]
+    dist.all_gather(counts, count)
+    return [int(one) for one in counts]
 
 
 def from_rank_zero(compute: Callable[[], Tensor], like: Tensor) -> Tensor:

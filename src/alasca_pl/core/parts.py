@@ -1,7 +1,7 @@
 """The contracts of a noisy-label method: each slot answers one question about a training step.
 
-All parts are modules one level deep: contract, then method. A part that holds state per training sample exists once per
-network; selector, mixer and gradient transform exist once per run.
+All parts are modules one level deep: contract, then method. Criteria and regularizers exist once per network, unless one
+of the latter is ``shared``; selector, mixer and gradient transform exist once per run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -103,6 +103,8 @@ class Regularizer(Part):
     """
 
     strength: float
+    shared: bool = False
+    """Whether all networks of a run have the same object instead of one each; it then observes each of them in turn."""
 
     def __init__(self, strength: float) -> None:
         super().__init__()

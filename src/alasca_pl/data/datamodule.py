@@ -1,15 +1,12 @@
 """From a reader to batches: split, noise, normalisation, loaders."""
 
-import hashlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from alasca_pl.core.distributed import rank, world_size
@@ -17,16 +14,20 @@ from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.arrays import ImageArrays, RawData
 from alasca_pl.data.batches import ArrayBatches, EpochPlan, EvalArrays, EvalFiles, FileBatches, Normalise
-from alasca_pl.data.files import ImageFiles, check_images, decode_all, infer_channels, infer_size
+from alasca_pl.data.files import ImageFiles, decode_all
+from alasca_pl.data.prepare import (
+    collect_parts,
+    count_classes,
+    data_digest,
+    find_shape,
+    load_parts,
+    normalisation,
+    split_parts,
+)
 from alasca_pl.data.transforms import SMALL, AugmentName, View, make_view
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.noise.model import NoiseModel, Pixels, Samples
 
-log = logging.getLogger(__name__)
-
-Part = ImageArrays | ImageFiles
-# Where sizes differ, the nearest of the sizes that the field trains with.
-_USUAL_SIZES = (28, 32, 64, 224)
 # So many images tell mean and standard deviation; decoding all of them would take long.
 _NORMALISATION_SAMPLE = 2000
 
@@ -157,17 +158,17 @@ class NoisyDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self._subset = (subset_size, subset_redraw)
         self._augment = (augment, padding, flip)
-        parts, self.skipped = _files_checked(raw, check, on_corrupt)
-        num_classes = _count_classes(parts, raw.class_names, num_classes, name)
-        self.data_digest = _digest(parts["train"])
-        parts, indices = _split(parts, num_val, max_train_samples, max_test_samples, split_seed)
+        parts, self.skipped = collect_parts(raw, check, on_corrupt)
+        num_classes = count_classes(parts, raw.class_names, num_classes, name)
+        self.data_digest = data_digest(parts["train"])
+        parts, indices = split_parts(parts, num_val, max_train_samples, max_test_samples, split_seed)
         if subset_size is not None and subset_size < num_classes:
             raise ValueError(
                 f"data.subset_size is {subset_size}, which is less than one of each of {num_classes} classes"
             )
-        self._size, self._channels, fit = _shape(parts, image_size, channels)
+        self._size, self._channels, fit = find_shape(parts, image_size, channels)
         self._fit = fit
-        self._parts = _load(parts, self._size, self._channels, loader, memory_limit_mb, num_workers)
+        self._parts = load_parts(parts, self._size, self._channels, loader, memory_limit_mb, num_workers)
         train = self._parts["train"]
         if num_samples is not None and max_train_samples is None and len(train) != num_samples:
             raise ValueError(
@@ -198,7 +199,7 @@ class NoisyDataModule(L.LightningDataModule):
         if self.val_labels is not None:
             self._labels["val"] = torch.from_numpy(self.val_labels.label)
         pixels = None if mean is not None and std is not None else self._pixel_sample()
-        self._mean, self._std = _normalisation(pixels, self._channels, mean, std)
+        self._mean, self._std = normalisation(pixels, self._channels, mean, std)
         self.facts = DataFacts(
             name=name,
             num_classes=num_classes,
@@ -390,184 +391,3 @@ def _check_number(what: str, value: object, least: int, may_be_null: bool) -> No
 
 def _numbers(values: Sequence[float]) -> str:
     return "/".join(f"{value:.3f}" for value in values)
-
-
-def _files_checked(raw: RawData, check: str, on_corrupt: str) -> tuple[dict[str, Part], tuple[str, ...]]:
-    parts: dict[str, Part] = {"train": raw.train}
-    if raw.val is not None:
-        parts["val"] = raw.val
-    if raw.test is not None:
-        parts["test"] = raw.test
-    for name, part in raw.extra.items():
-        if name in ("train", "val", "test"):
-            raise ValueError(f"a further test part cannot be called {name!r}; that name is taken")
-        parts[name] = part
-    files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
-    if not files:
-        return parts, raw.skipped
-    whole, skipped = check_images(files, check, on_corrupt, class_names=raw.class_names)  # type: ignore[arg-type]
-    return parts | whole, raw.skipped + tuple(skipped)
-
-
-def _count_classes(parts: Mapping[str, Part], names: Sequence[str], declared: int | None, name: str) -> int:
-    largest, where = max((int(part.labels.max()), part_name) for part_name, part in parts.items())
-    found = len(names) or int(parts["train"].labels.max()) + 1
-    num_classes = found if declared is None else declared
-    if num_classes < 2:
-        raise ValueError(f"{name} has {num_classes} class(es); a classifier needs at least 2")
-    if largest >= num_classes:
-        where = {"train": "training", "val": "validation"}.get(where, where)
-        raise ValueError(
-            f"the {where} part of {name} holds label {largest}, but with {num_classes} classes labels must "
-            f"lie in 0 to {num_classes - 1}; "
-            "correct the data or data.num_classes"
-        )
-    empty = sorted(set(range(num_classes)) - set(parts["train"].labels.tolist()))
-    if empty and declared is None:
-        shown = ", ".join(str(names[one]) if names else str(one) for one in empty[:5])
-        log.warning("%s has no training image of %d class(es): %s", name, len(empty), shown)
-    if names and len(names) != num_classes:
-        raise ValueError(
-            f"data.num_classes says {num_classes}, but {name} has {len(names)} classes ({', '.join(names[:5])}, ...); "
-            "set it to null"
-        )
-    return num_classes
-
-
-def _split(
-    parts: dict[str, Part], num_val: int | float, max_train: int | None, max_test: int | None, seed: int
-) -> tuple[dict[str, Part], dict[str, npt.NDArray[np.int64]]]:
-    """Split off validation samples and take subsets; also returns each part's positions where it came from."""
-    whole = parts["train"]
-    everything = np.arange(len(whole))
-    train, val = everything, everything[:0]
-    own_val = "val" in parts
-    is_number = isinstance(num_val, int | float) and not isinstance(num_val, bool)
-    is_share = is_number and 0 < num_val < 1
-    if not is_number or not (is_share or float(num_val).is_integer()):
-        raise ValueError(f"data.num_val must be a whole number or a share below 1, got {num_val!r}")
-    wanted = round(num_val * len(everything)) if is_share else num_val
-    if wanted < 0 or wanted >= len(everything) or (is_share and wanted == 0):
-        raise ValueError(
-            f"data.num_val is {num_val}, but there are {len(everything)} training samples; choose another number, 0 for none"
-        )
-    if not own_val and wanted:
-        train, val = _stratified(everything, whole.labels, int(wanted), derive_seed(seed, "split"), "data.num_val")
-    if max_train is not None and max_train < len(train):
-        _, train = _stratified(train, whole.labels, max_train, derive_seed(seed, "subset"), "data.max_train_samples")
-    result: dict[str, Part] = {"train": whole.take(train)}
-    indices = {"train": train}
-    if own_val:
-        result["val"], indices["val"] = parts["val"], np.arange(len(parts["val"]))
-    elif len(val):
-        result["val"], indices["val"] = whole.take(val), val
-    for name, part in parts.items():
-        if name in ("train", "val"):
-            continue
-        keep = np.arange(len(part))
-        if max_test is not None and max_test < len(part):
-            # The same in every run, so that figures can be compared.
-            order = torch.randperm(len(part), generator=generator(0, "test subset")).numpy()
-            keep = np.sort(order[:max_test])
-        result[name], indices[name] = part.take(keep), keep
-    return result, indices
-
-
-def _stratified(
-    index: np.ndarray, labels: np.ndarray, size: int, seed: int, what: str
-) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        rest, part = train_test_split(index, test_size=size, stratify=labels[index], random_state=seed % 2**32)
-    except ValueError as error:
-        counts = np.bincount(labels[index])
-        rare = int(np.flatnonzero(counts == counts[counts > 0].min())[0])
-        raise ValueError(
-            f"{what}: cannot take {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
-            f"{rare}, has {counts[rare]}: {error}; choose another number"
-        ) from error
-    return np.sort(rest), np.sort(part)
-
-
-def _shape(
-    parts: Mapping[str, Part], image_size: int | Sequence[int] | None, channels: int | None
-) -> tuple[tuple[int, int], int, bool]:
-    """Find height and width, channels, and whether files must be brought to that size."""
-    train = parts["train"]
-    if isinstance(train, ImageArrays):
-        height, width, found = train.images.shape[1:]
-        asked = _pair(image_size)
-        if (asked is not None and asked != (height, width)) or channels not in (None, found):
-            raise ValueError(
-                f"the images are {height} x {width} with {found} channel(s); data.image_size and data.channels are for "
-                "images from files, set them to null"
-            )
-        return (height, width), found, False
-    if channels not in (None, 1, 3):
-        raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
-    height, width, alike = infer_size(train)
-    for part in parts.values():
-        if isinstance(part, ImageFiles):
-            other = infer_size(part)
-            alike = alike and other == (height, width, True)
-    size = _pair(image_size)
-    if size is None:
-        usual = min(_USUAL_SIZES, key=lambda one: abs(np.log(one / min(height, width))))
-        size = (height, width) if alike else (usual, usual)
-        if not alike:
-            log.info("images differ in size; all are brought to %d x %d, data.image_size says otherwise", *size)
-    return size, channels or infer_channels(train), not (alike and size == (height, width))
-
-
-def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(one, int) and one >= 1 for one in pair):
-        raise ValueError(f"data.image_size must be one or two whole numbers of at least 1, got {size!r}")
-    return pair
-
-
-def _load(
-    parts: dict[str, Part], size: tuple[int, int], channels: int, loader: str, limit_mb: int, num_workers: int
-) -> dict[str, Part]:
-    """Decode files into memory where asked for, or where they fit."""
-    files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
-    need = sum(len(part) for part in files.values()) * size[0] * size[1] * channels
-    if not files or loader == "files" or (loader == "auto" and need > limit_mb * 1e6):
-        return parts
-    return parts | {name: decode_all(part, size, channels, num_workers) for name, part in files.items()}
-
-
-def _digest(train: Part) -> str:
-    if isinstance(train, ImageFiles):
-        return f"files:{train.images.fingerprint()}"
-    content = hashlib.sha256(str(train.images.shape).encode())
-    content.update(np.ascontiguousarray(train.images).data)
-    return f"pixels:{content.hexdigest()}"
-
-
-def _normalisation(
-    images: Tensor | None, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[Tensor, Tensor]:
-    for what, given in (("mean", mean), ("std", std)):
-        if given is None:
-            continue
-        if not isinstance(given, Sequence) or isinstance(given, str):
-            raise ValueError(f"data.{what} must be a list with one number per channel or null, got {given!r}")
-        if len(given) != channels:
-            raise ValueError(f"data.{what} has {len(given)} values, but the images have {channels} channel(s)")
-    if images is not None:
-        # Whole numbers add up without rounding, so any order of the sums gives the same constants. From the histogram,
-        # because a copy of all pixels as wide numbers would not fit into memory.
-        levels = torch.arange(256, dtype=torch.float64)
-        counts = torch.stack(
-            [torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(channels)]
-        ).double()
-        total = counts.sum(dim=1)
-        measured_mean = counts @ levels / total
-        measured_std = (counts @ levels**2 / total - measured_mean**2).clamp_min(1.0).sqrt()
-    to_use_mean = measured_mean / 255 if mean is None else torch.tensor(mean)
-    to_use_std = measured_std / 255 if std is None else torch.tensor(std)
-    if not bool((to_use_std > 0).all()):
-        raise ValueError(f"data.std must be above 0, got {list(std or [])}")
-    return to_use_mean.float(), to_use_std.float()

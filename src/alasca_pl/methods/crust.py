@@ -91,8 +91,10 @@ def top_row_sums(similarity: np.ndarray, count: int) -> list[int]:
     return np.argsort(-similarity.sum(axis=1), kind="stable")[:count].tolist()
 
 
-def coreset_weights(distance: np.ndarray, count: int, radius: float, greedy: Greedy = "lazy") -> np.ndarray:
-    """Choose a class's coreset and weigh each member by how many samples it stands for.
+def coreset_weights(
+    distance: np.ndarray, count: int, radius: float, greedy: Greedy = "lazy"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose a class's coreset, weigh each member by how many samples it stands for, and say how central all samples are.
 
     Args:
         distance: Symmetric, at least 0, float (n, n). It is overwritten.
@@ -101,15 +103,18 @@ def coreset_weights(distance: np.ndarray, count: int, radius: float, greedy: Gre
         greedy: ``lazy``, see ``lazy_greedy``, or ``top_rowsum``, see ``top_row_sums``.
 
     Returns:
-        float64 (n,): the number of samples for members, 0 for others.
+        Weights, float64 (n,): the number of samples for members, 0 for others. And ``F({j}) / (n max D)`` of each sample,
+        float64 (n,) in [0, 1]: 1 minus its mean distance from its class as a share of the largest distance there.
     """
     near = (distance < radius).sum(axis=1)
+    largest = distance.max(initial=0.0)
     # A class matrix takes 160 MB for 4,500 samples; there shall be one only.
-    similarity = np.subtract(distance.max(initial=0.0), distance, out=distance)
+    similarity = np.subtract(largest, distance, out=distance)
+    central = similarity.mean(axis=1) / largest if largest > 0 else np.ones(len(distance))
     chosen = (lazy_greedy if greedy == "lazy" else top_row_sums)(similarity, count)
     weight = np.zeros(len(distance))
     weight[chosen] = near[chosen]
-    return weight
+    return weight, central
 
 
 class CrustSelector(SampleSelector):
@@ -179,8 +184,9 @@ class CrustSelector(SampleSelector):
         self.every = every
         self.scale = 1.0 if gradient_scale == "sample" or batch_size is None else 1.0 / batch_size
         self.greedy: Greedy = greedy
-        # The latest weights, one column per network.
+        # The latest weights and how central each sample is in its class, one column per network.
         self.table = SampleBuffer(num_samples, num_networks, momentum=0.0, initial=1.0)
+        self.central = SampleBuffer(num_samples, num_networks, momentum=0.0, initial=1.0)
 
     def scan(self, progress: Progress) -> ScanRequest | None:
         since = progress.epoch - self.warmup_epochs
@@ -194,15 +200,19 @@ class CrustSelector(SampleSelector):
         # On all ranks, because an error on the first alone would leave the others waiting.
         if not (torch.isfinite(result.probs).all() and torch.isfinite(result.head_weight).all()):
             raise ValueError(f"predictions before epoch {progress.epoch} are not finite; has the run diverged?")
-        self.table.rows.copy_(from_rank_zero(lambda: self._weight_rows(result), self.table.rows))
+        both = torch.cat([self.table.rows, self.central.rows], dim=1)
+        weight, central = from_rank_zero(lambda: self._rows(result), both).chunk(2, dim=1)
+        self.table.rows.copy_(weight)
+        self.central.rows.copy_(central)
         if rank() == 0:
             for number, column in enumerate(self.table.rows.cpu().unbind(dim=1)):
                 log.info("network %d: coreset of %d of %d samples", number, int((column > 0).sum()), len(column))
 
-    def _weight_rows(self, result: ScanResult) -> Tensor:
-        """Choose the coresets of all networks and classes, (N, M)."""
+    def _rows(self, result: ScanResult) -> Tensor:
+        """Weights in the coresets of all networks and classes, and how central samples are, (N, 2 M)."""
         assert result.probs is not None and result.head_weight is not None
-        rows = torch.zeros(len(result.label), len(result.probs), dtype=torch.float64)
+        networks = len(result.probs)
+        rows = torch.zeros(len(result.label), 2 * networks, dtype=torch.float64)
         for number, (probs, head_weight) in enumerate(zip(result.probs, result.head_weight)):
             coordinates = self.scale * gradient_coordinates(probs, result.label, head_weight)
             for one in range(self.num_classes):
@@ -213,13 +223,15 @@ class CrustSelector(SampleSelector):
                 # Sums of squared differences: the faster form by products loses the small distances to rounding.
                 distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
                 count = max(1, int(self.fraction * len(members) + 1e-9))
-                weight = coreset_weights(distance.numpy(), count, self.radius, self.greedy)
+                weight, central = coreset_weights(distance.numpy(), count, self.radius, self.greedy)
                 rows[members, number] = torch.from_numpy(weight)
+                rows[members, networks + number] = torch.from_numpy(central)
         return rows
 
     def confidence(self, label: Tensor) -> Tensor | None:
-        rows = self.table.rows.T
-        # Before the first choice all weights are 1, which is no opinion.
+        # Not the weights: a clean sample that another stands for has the weight 0, an outlier may have a small one.
+        rows = self.central.rows.T
+        # Before the first choice all are alike, which is no opinion.
         return None if bool((rows == 1.0).all()) else rows
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:

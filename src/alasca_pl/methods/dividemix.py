@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.mixture import two_component_posterior
+from alasca_pl.methods.mixture import scale_to_unit, two_component_posterior
 
 
 class MixtureFilter(SampleSelector):
@@ -82,7 +83,8 @@ class MixtureFilter(SampleSelector):
                 f"losses over the training set before epoch {progress.epoch} are not finite; "
                 "try a smaller optim.optimizer.lr"
             )
-        looks = [*self._earlier, scale_losses(result.losses)]
+        scaled = torch.from_numpy(np.stack([scale_to_unit(row) for row in result.losses.cpu().numpy()]))
+        looks = [*self._earlier, scaled]
         mean = torch.stack(looks).mean(dim=0)
         self._earlier = looks[-(self.memory_epochs - 1) :] if self.memory_epochs > 1 else []
         self.clean.rows.copy_(from_rank_zero(lambda: self._fit(mean, progress.epoch), like=self.clean.rows))
@@ -98,7 +100,7 @@ class MixtureFilter(SampleSelector):
                 reg_covar=self.reg_covar,
                 seed=derive_seed(self.seed, "mixture", epoch, number),
             )
-            for number, row in enumerate(losses.double())
+            for number, row in enumerate(losses)
         ]
         return torch.stack([torch.from_numpy(column) for column in columns], dim=1)
 
@@ -130,17 +132,3 @@ class MixtureFilter(SampleSelector):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self._fitted = state["fitted"]
         self._earlier = [losses.cpu() for losses in state["earlier"]]
-
-
-def scale_losses(losses: Tensor) -> Tensor:
-    """Scale the losses of each network to [0, 1].
-
-    Args:
-        losses: Float (M, N).
-
-    Returns:
-        Float (M, N); rows without any difference become 0.
-    """
-    low, high = losses.amin(dim=1, keepdim=True), losses.amax(dim=1, keepdim=True)
-    span = high - low
-    return (losses - low) / torch.where(span > 0, span, torch.ones_like(span))

@@ -1,9 +1,23 @@
-"""Two groups in a list of numbers: the one place where methods fit a mixture of two Gaussians."""
+"""Two groups in a list of numbers: the one place where methods scale losses and fit a mixture of two Gaussians."""
 
 import warnings
 from typing import Literal
 
 import numpy as np
+
+
+def scale_to_unit(values: np.ndarray) -> np.ndarray:
+    """Shift and scale numbers so that they reach from 0 to 1.
+
+    Args:
+        values: Finite, float (n,), n > 0.
+
+    Returns:
+        float64 (n,); numbers that are all alike become 0.
+    """
+    values = values.astype(np.float64)
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
 
 
 def two_component_posterior(

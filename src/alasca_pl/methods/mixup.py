@@ -6,16 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alasca_pl.core.distributed import gather_rows, own_rows
 from alasca_pl.core.parts import InputMixer
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, Progress, Targets
 
 
 class Mixup(InputMixer):
-    """Mix each sample with another of its batch, all with the same weight.
+    """Mix each sample with another of the global batch, all with the same weight.
 
-    The weight is ``max(l, 1 - l)`` with l drawn from Beta(alpha, alpha), so that the first sample dominates. Under several
-    processes the weight is the same on all; partners come from the local part of the batch.
+    The weight is ``max(l, 1 - l)`` with l drawn from Beta(alpha, alpha), so that the first sample dominates. Several
+    processes mix the same pairs as one, for which they exchange their images at each step.
 
     Args:
         alpha: Of the Beta distribution, at least 0; 0 does not mix.
@@ -44,11 +45,13 @@ class Mixup(InputMixer):
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         share = self.share(progress.step)
         rng = generator(self.seed, "mixup partners", progress.step)
-        partner = torch.randperm(len(batch.label), generator=rng).to(batch.label.device)
-        image = share * batch.image + (1.0 - share) * batch.image[partner]
-        weight = torch.tensor([[share], [1.0 - share]], device=batch.label.device).repeat(1, len(partner))
+        images, labels, indices = gather_rows(batch.image, batch.label, batch.index)
+        order = torch.randperm(len(labels), generator=rng).to(labels.device)
+        partner = order[own_rows(batch.label)]
+        image = share * batch.image + (1.0 - share) * images[partner]
+        weight = torch.tensor([[share], [1.0 - share]], device=labels.device).repeat(1, len(partner))
         return image, Targets(
-            torch.stack([batch.label, batch.label[partner]]),
-            torch.stack([batch.index, batch.index[partner]]),
+            torch.stack([batch.label, labels[partner]]),
+            torch.stack([batch.index, indices[partner]]),
             weight,
         )

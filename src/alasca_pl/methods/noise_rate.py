@@ -12,7 +12,7 @@ from alasca_pl.core.distributed import from_rank_zero, rank
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress
-from alasca_pl.methods.mixture import two_component_posterior
+from alasca_pl.methods.mixture import scale_to_unit, two_component_posterior
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,9 @@ def mixture_rate(losses: np.ndarray, seed: int = 0) -> float:
     Returns:
         A rate in [0, 1]; losses that are all alike give 0.
     """
-    each = losses.astype(np.float64)
-    span = each.max() - each.min()
-    scaled = (each - each.min()) / span if span > 0 else np.zeros_like(each)
-    low = two_component_posterior(scaled, "low", max_iter=_MAX_ITER, tol=_TOL, reg_covar=_REG_COVAR, seed=seed)
+    low = two_component_posterior(
+        scale_to_unit(losses), "low", max_iter=_MAX_ITER, tol=_TOL, reg_covar=_REG_COVAR, seed=seed
+    )
     # By the complement, because samples without two groups all count as low.
     return float(np.clip(1.0 - low.mean(), 0.0, 1.0))
 

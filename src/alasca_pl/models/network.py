@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from alasca_pl.core.modes import evaluating
 from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
 from alasca_pl.models.taps import collected, tapped_layers
@@ -90,14 +91,11 @@ def check_shapes(network: Network, image_shape: tuple[int, int, int]) -> None:
     Raises:
         ValueError: If the image is too small for the network or one of its heads.
     """
-    was_training = network.training
-    network.eval()
     try:
-        network(torch.zeros(1, *image_shape))
+        with evaluating(network):
+            network(torch.zeros(1, *image_shape))
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"images of {image_shape[0]} x {image_shape[1]} x {image_shape[2]} (channels, height, width) do not fit the "
             f"network: {error}; choose a smaller network, fewer stages (aux.stages) or larger images"
         ) from error
-    finally:
-        network.train(was_training)

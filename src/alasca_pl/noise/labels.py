@@ -169,3 +169,26 @@ def same_data(one: str | None, other: str | None) -> bool | None:
     if one is None or other is None or one.rpartition(":")[0] != other.rpartition(":")[0]:
         return None
     return one == other
+
+
+def check_clean_labels(source: str, recorded: Labels, known: Labels, index: Labels, where: str) -> None:
+    """Compare clean labels of a file with those of the data.
+
+    Args:
+        source: The file, for messages.
+        recorded: Clean labels of the file, int64 (n,).
+        known: Clean labels of the data for the same samples, int64 (n,).
+        index: Positions of these samples, int64 (n,).
+        where: What the positions are of, for messages.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    different = np.flatnonzero(recorded != known)
+    if len(different):
+        first = different[0]
+        raise ValueError(
+            f"{source} is for other data or another order of it: its clean labels differ from those of {where} at "
+            f"{len(different)} of {len(index)} positions, first at position {index[first]} "
+            f"({recorded[first]} in the file, {known[first]} in the data set)"
+        )

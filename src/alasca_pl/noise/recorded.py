@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from alasca_pl.noise.labels import Labels, NoisyLabels, same_data
+from alasca_pl.noise.labels import Labels, NoisyLabels, check_clean_labels, same_data
 from alasca_pl.noise.model import NoiseModel, Samples
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,13 @@ class RecordedLabels(NoiseModel):
             )
         labels = super().draw(samples, clean_label, trusted)
         if recorded.clean_label is not None:
-            self._check_clean(recorded, samples, samples.label if clean_label is None else clean_label)
+            check_clean_labels(
+                self.source,
+                recorded.clean_label[self._rows(recorded, samples)],
+                samples.label if clean_label is None else clean_label,
+                samples.index,
+                f"the {samples.part} part",
+            )
         elif not known:
             labels = replace(labels, clean_label=None)
         return replace(labels, rate=recorded.rate, seed=recorded.seed)
@@ -87,15 +93,3 @@ class RecordedLabels(NoiseModel):
                 f"part, the first at position {samples.index[missing[0]]}; {self.uncovered(samples.part)}"
             )
         return rows
-
-    def _check_clean(self, recorded: NoisyLabels, samples: Samples, clean_label: Labels) -> None:
-        assert recorded.clean_label is not None
-        says = recorded.clean_label[self._rows(recorded, samples)]
-        different = np.flatnonzero(says != clean_label)
-        if len(different):
-            first = different[0]
-            raise ValueError(
-                f"{self.source} is for other data or another order of it: its clean labels differ from the data set's at "
-                f"{len(different)} of {len(says)} positions of the {samples.part} part, first at position "
-                f"{samples.index[first]} ({says[first]} in the file, {clean_label[first]} in the data set)"
-            )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.distributed import rank, sum_ranks, world_size
+from alasca_pl.core.distributed import gather_rows, own_rows, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.schedules import linear_ramp
@@ -53,9 +53,8 @@ class MixMatchStep:
     * Regularizers look at the first views as they are, with given labels of all samples. That pass is the one whose
       predictions make the targets, with and without regularizers, so that a penalty of strength 0 changes nothing.
 
-    All means are over the global batch. Rows are mixed within the part of the batch that a process holds, with one
-    weight for all processes: with several, other pairs are mixed than with one. As in the original, statistics of batch
-    norm move at each of the three passes of a step.
+    All means are over the global batch, and rows are mixed among all of it: several processes exchange their images and
+    targets at each step. As in the original, statistics of batch norm move at each of the three passes of a step.
 
     Args:
         num_classes: K.
@@ -134,13 +133,14 @@ class MixMatchStep:
         ]
         guess = sharpen(co_guess([view for views in probs for view in views]), self.temperature)
         onehot = F.one_hot(batch.label, self.num_classes).to(guess.dtype)
+        pool = torch.cat(gather_rows(batch.image, batch.views[0]))
         mixed: list[_Mixed] = []
         for number in range(len(outputs)):
             refined = sharpen(
                 co_refine(onehot, clean[number].to(guess.dtype), co_guess(probs[number])), self.temperature
             )
             target = torch.where(labelled[number].unsqueeze(1), refined, guess)
-            mixed.append(self._train(parts, number, batch, target, labelled[number], progress))
+            mixed.append(self._train(parts, number, batch, pool, target, labelled[number], progress))
 
         base, terms, batch_size = self._losses(mixed, len(batch.label), progress)
         weight = labelled.to(detached.dtype)
@@ -162,11 +162,21 @@ class MixMatchStep:
             raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
 
     def _train(
-        self, parts: Parts, number: int, batch: Batch, target: Tensor, labelled: Tensor, progress: Progress
+        self,
+        parts: Parts,
+        number: int,
+        batch: Batch,
+        pool: Tensor,
+        target: Tensor,
+        labelled: Tensor,
+        progress: Progress,
     ) -> _Mixed:
-        """Mix both views (2B rows) and let a network predict."""
+        """Mix both views (2B rows) with any of ``pool``, the views of the global batch, and let a network predict."""
         image = torch.cat([batch.image, batch.views[0]])
-        target, labelled = target.repeat(2, 1), labelled.repeat(2)
+        place = own_rows(target)
+        place = torch.cat([place, place + len(pool) // 2])
+        (targets,) = gather_rows(target)
+        target, targets, labelled = target.repeat(2, 1), targets.repeat(2, 1), labelled.repeat(2)
         rows, counted = torch.arange(len(image), device=image.device), 1.0
         if self.mix == "labelled":
             rows = labelled.nonzero().squeeze(1)
@@ -174,10 +184,10 @@ class MixMatchStep:
                 # Every process must take part in the sum of gradients, with a gradient of zero if need be; batch norm
                 # needs two rows.
                 rows, counted = torch.arange(2, device=image.device), 0.0
-        own, order = self.draw(progress.step, number, len(image))
-        partner = order.to(image.device)[rows]
-        mixed_image = own * image[rows] + (1.0 - own) * image[partner]
-        mixed_target = own * target[rows] + (1.0 - own) * target[partner]
+        own, order = self.draw(progress.step, number, len(pool))
+        partner = order.to(image.device)[place[rows]]
+        mixed_image = own * image[rows] + (1.0 - own) * pool[partner]
+        mixed_target = own * target[rows] + (1.0 - own) * targets[partner]
         logits = full_precision(parts.networks[number](mixed_image).logits)
         used = labelled[rows].to(logits.dtype)
         return _Mixed(logits.log_softmax(dim=1), mixed_target, used * counted, (1.0 - used) * counted)
@@ -188,14 +198,13 @@ class MixMatchStep:
         Args:
             step: Optimiser steps so far.
             number: Number of the network.
-            rows: R, rows that this process mixes.
+            rows: R, rows of the global batch, first all first views, then all second ones.
 
         Returns:
-            The share of a row's own image in [0.5, 1], the same on all ranks, and the partner of each row, int64 (R,),
-            this rank's own.
+            The share of a row's own image in [0.5, 1] and the partner of each row, int64 (R,); the same on all ranks.
         """
         share = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(self.alpha, self.alpha)
-        order = torch.randperm(rows, generator=generator(self.seed, "mixmatch", step, number, "rank", rank()))
+        order = torch.randperm(rows, generator=generator(self.seed, "mixmatch", step, number))
         return float(max(share, 1.0 - share)), order
 
     def _losses(

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alasca_pl.core.distributed import sum_ranks, world_size
+from alasca_pl.core.modes import evaluating
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch
-from alasca_pl.training.modes import evaluating
 
 # Entries that travel between ranks at once: more would need as much memory again on the device.
 _CHUNK = 2**22

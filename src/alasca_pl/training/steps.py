@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from alasca_pl.core.distributed import sum_ranks, world_size
+from alasca_pl.core.modes import evaluating
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
-from alasca_pl.training.modes import evaluating
 from alasca_pl.training.parts import Parts
 
 
