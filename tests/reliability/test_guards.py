@@ -5,7 +5,8 @@ import json
 import pytest
 
 from alasca_pl import run as runs
-from alasca_pl.cli import _comparison, _quote_paths
+from alasca_pl.cli.arguments import quote_paths
+from alasca_pl.cli.train_command import comparison
 from alasca_pl.core.errors import UserError
 from running import config_for, train
 
@@ -95,14 +96,14 @@ def test_paths_are_quoted_for_hydra_unless_they_are_already():
         "method=ce",
         "hydra.run.dir=${x}",
     ]
-    assert _quote_paths(plain) == quoted
-    assert _quote_paths(["-m", "data.path=a,b"]) == ["-m", "data.path=a,b"]
+    assert quote_paths(plain) == quoted
+    assert quote_paths(["-m", "data.path=a,b"]) == ["-m", "data.path=a,b"]
 
 
 def test_the_command_to_compare_with_leaves_out_what_is_about_alasca(monkeypatch):
-    monkeypatch.setattr("alasca_pl.cli._config_dirs", list)
+    monkeypatch.setattr("alasca_pl.cli.train_command.config_dirs", list)
     overrides = ["data=cifar10", "regularizers.alasca.strength=2", "aux.kind=mlp", "alasca=short", "seed=1"]
-    assert _comparison(overrides) == "alasca-train data=cifar10 seed=1 alasca=none"
+    assert comparison(overrides) == "alasca-train data=cifar10 seed=1 alasca=none"
 
 
 def test_a_method_may_set_what_the_data_set_recommends(tmp_path):

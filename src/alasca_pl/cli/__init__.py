@@ -1,0 +1,8 @@
+"""Commands: thin Hydra entries."""
+
+from alasca_pl.cli.common import CONF_DIR
+from alasca_pl.cli.evaluate_command import evaluate
+from alasca_pl.cli.noise_command import noise
+from alasca_pl.cli.train_command import train
+
+__all__ = ["CONF_DIR", "evaluate", "noise", "train"]

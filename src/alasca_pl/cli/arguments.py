@@ -1,0 +1,79 @@
+"""Arguments of commands before Hydra reads them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alasca_pl.core.errors import UserError
+
+_PATHS = (
+    "ckpt_path", "output", "plot", "data.root", "data.path", "data.extract_to", "noise.path", "noise.root",
+    "noise.like.path", "noise.like.root", "hydra.run.dir", "hydra.sweep.dir",
+)  # fmt: skip
+
+
+def quoted(value: str) -> str:
+    """Quote a value for Hydra's grammar."""
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def unquoted(override: str) -> str:
+    """Undo ``quote_paths``, which will be applied again."""
+    name, _, value = override.partition("=")
+    if name in _PATHS and len(value) > 1 and value[0] == value[-1] == "'":
+        value = value[1:-1].replace("\\'", "'")
+        return f"{name}={value}"
+    return override
+
+
+def quote_paths(arguments: Sequence[str]) -> list[str]:
+    """Quote values that are paths, so that Hydra takes blanks, commas, brackets and accents in them as they are."""
+    if any(item in ("-m", "--multirun") for item in arguments):
+        # There a comma separates values.
+        return list(arguments)
+    result = []
+    for item in arguments:
+        name, _, value = item.partition("=")
+        plain = not value or value == "null" or value[0] in "'\"" or "${" in value
+        result.append(item if name not in _PATHS or plain else f"{name}={quoted(value)}")
+    return result
+
+
+def resume_arguments(arguments: Sequence[str]) -> list[str]:
+    """Complete a command that resumes a run: its own overrides first, its own folder for the output.
+
+    Args:
+        arguments: The command's arguments.
+
+    Returns:
+        The arguments as they are, unless one of them is ``ckpt_path=RUN/checkpoints/NAME.ckpt``.
+
+    Raises:
+        UserError: If that names no run.
+    """
+    given = [item.split("=", 1)[1] for item in arguments if item.startswith("ckpt_path=")]
+    if not given or given[-1] in ("", "null"):
+        return list(arguments)
+    checkpoint = Path(given[-1].strip("'\"").replace("\\'", "'")).resolve()
+    folder = checkpoint.parent.parent
+    if not checkpoint.is_file():
+        raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
+    record: dict[str, Any] = {}
+    if (folder / "record.json").is_file():
+        try:
+            record = json.loads((folder / "record.json").read_text())
+        except ValueError as error:
+            raise UserError(f"{folder / 'record.json'} is damaged: {error}") from error
+    saved: list[str] = record.get("overrides", [])
+    config_dirs: list[str] = [] if "--config-dir" in arguments else record.get("config_dirs", [])
+    new_names = {option_name(item) for item in arguments}
+    kept = [item for item in saved if option_name(item) not in new_names and option_name(item) != "ckpt_path"]
+    own = [] if "hydra.run.dir" in new_names else [f"hydra.run.dir={quoted(str(folder))}"]
+    return [*config_dirs, *kept, *arguments, *own]
+
+
+def option_name(override: str) -> str:
+    """Name of the option that an override sets."""
+    return override.split("=", 1)[0].lstrip("+~")

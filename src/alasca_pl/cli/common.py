@@ -1,0 +1,66 @@
+"""What all commands share."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from alasca_pl.core.errors import UserError
+
+_PACKAGED = Path(__file__).parents[1] / "conf"
+# In a source checkout the configs lie beside src; in an installed package, inside it.
+CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+@contextlib.contextmanager
+def one_message() -> Iterator[None]:
+    """End with one line and status 1 on mistakes that the user can put right."""
+    try:
+        yield
+    except (UserError, FloatingPointError, OmegaConfBaseException, HydraException) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        text = str(error)
+        if isinstance(error, MissingMandatoryValue):
+            name = str(getattr(error, "full_key", "") or "")
+            text = f"{name} has no value; give it as {name}=..."
+        sys.stdout.flush()
+        print(f"error: {text}\n(HYDRA_FULL_ERROR=1 shows where it came from)", file=sys.stderr)
+        sys.exit(1)
+
+
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """Resolve a composed config to plain containers."""
+    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def config_dirs() -> list[str]:
+    """Options of the command line that add folders of configs."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [word for source in sources if source.provider == "command-line" for word in ("--config-dir", source.path)]
+
+
+def find_own_parts() -> None:
+    """Let ``_target_`` name classes in files of the current folder, after all that is installed."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def quieten() -> None:
+    """Keep tips and remarks of libraries out of the log; warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A resumed run writes into its own folder.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+    # Lightning's own use of torch, nothing that a user could change.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

@@ -1,0 +1,35 @@
+"""``alasca-evaluate``."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+
+from alasca_pl.cli.arguments import quote_paths
+from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_config
+
+
+def evaluate() -> None:
+    """``alasca-evaluate``: measure a checkpoint on a part of its data."""
+    sys.argv[1:] = quote_paths(sys.argv[1:])
+    find_own_parts()
+    _evaluate()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
+def _evaluate(cfg: DictConfig) -> None:
+    from alasca_pl.evaluation import evaluate_checkpoint, render_evaluation
+
+    with one_message():
+        config = plain_config(cfg)
+        result = evaluate_checkpoint(
+            Path(config["ckpt_path"]),
+            part=config["part"],
+            source={name: value for name, value in config["data"].items() if value is not None},
+            device=config["device"],
+            trust=config["trust"],
+            output=Path(config["output"]) if config["output"] else None,
+        )
+    Console(soft_wrap=True).print(render_evaluation(result))

@@ -1,0 +1,122 @@
+"""``alasca-train``."""
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from alasca_pl.cli.arguments import option_name, quote_paths, quoted, resume_arguments, unquoted
+from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_message, plain_config, quieten
+
+log = logging.getLogger(__name__)
+
+
+_DISTRIBUTED = (
+    "LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    "PL_GLOBAL_SEED", "PL_SEED_WORKERS",
+)  # fmt: skip
+
+
+def train() -> None:
+    """``alasca-train``: train one run, or with ``-m`` one run per combination of values."""
+    with one_message():
+        sys.argv[1:] = resume_arguments(quote_paths(sys.argv[1:]))
+    if "TORCHELASTIC_RUN_ID" in os.environ and not any(option_name(item) == "hydra.run.dir" for item in sys.argv):
+        # Each rank would put its own time into the folder's name.
+        sys.argv.append(f"hydra.run.dir=runs/{os.environ['TORCHELASTIC_RUN_ID']}")
+    find_own_parts()
+    _train()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
+def _train(cfg: DictConfig) -> None:
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        _relaunch()
+        return
+    # Imported late, so that a wrong option is reported at once.
+    from alasca_pl import run as runs
+    from alasca_pl.analysis.summary import render
+
+    quieten()
+
+    with one_message():
+        config = plain_config(cfg)
+        overrides = list(hydra_config.overrides.task)
+        choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
+        remarks = _constants(choices)
+        folder = Path(hydra_config.runtime.output_dir)
+        run = runs.prepare(config, folder, {"overrides": overrides, "config_dirs": config_dirs(), "choices": choices})
+        # Not before the run is accepted: the log may be that of a finished run.
+        for remark in remarks:
+            log.info("%s", remark)
+        record = runs.train(run)
+    if run.trainer.is_global_zero and "metrics" in record:
+        uses_alasca = choices.get("alasca") not in (None, "none")
+        Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
+
+
+def _constants(choices: dict[str, Any]) -> list[str]:
+    """Say which constants a method got for this data set, and forget choices of files that do not exist."""
+    sources = [CONF_DIR, *(Path(source) for source in config_dirs()[1::2])]
+    remarks = []
+    for group in ("constants", "noise_constants"):
+        name = choices.get(group)
+        if any((folder / group / f"{name}.yaml").is_file() for folder in sources):
+            remarks.append(f"constants: {name} (chosen by method and data set, in conf/{group})")
+            continue
+        choices.pop(group, None)
+        others = [file for folder in sources for file in (folder / group).glob(f"{choices['method']}_*.yaml")]
+        if group == "constants" and others:
+            remarks.append(
+                f"constants: none for method {choices['method']} on data {choices['data']}, so its own defaults"
+            )
+    return remarks
+
+
+def comparison(overrides: Sequence[str]) -> str:
+    """Command of the same run without ALASCA."""
+    its_own = ("alasca", "aux", "ckpt_path")
+    kept = [item for item in overrides if option_name(item).split(".")[0] not in its_own]
+    kept = [item for item in kept if not option_name(item).startswith("regularizers.alasca")]
+    return shlex.join(["alasca-train", *config_dirs(), *map(unquoted, kept), "alasca=none"])
+
+
+def _relaunch() -> None:
+    """Run one job of a multirun as a single run in a process of its own.
+
+    Random states, environment variables and process groups of one job would otherwise reach the next, and the ranks of a
+    job would each replay the whole sweep.
+    """
+    config = HydraConfig.get()
+    environment = {name: value for name, value in os.environ.items() if name not in _DISTRIBUTED}
+    # -P: a file of the current folder must not take the place of a module of the same name.
+    command = [sys.executable, "-P", "-m", "alasca_pl.cli", *config_dirs()]
+    if config.job.config_name and config.job.config_name != "train":
+        command += ["--config-name", config.job.config_name]
+    not_passed_on = (
+        "hydra.mode",
+        "hydra.sweep",
+        "hydra/launcher",
+        "hydra.launcher",
+        "hydra/sweeper",
+        "hydra.sweeper",
+        "hydra.run",
+    )
+    command += [item for item in config.overrides.hydra if not option_name(item).startswith(not_passed_on)]
+    command += [*config.overrides.task, f"hydra.run.dir={quoted(config.runtime.output_dir)}"]
+    code = subprocess.run(command, env=environment, check=False).returncode
+    if code:
+        # Hydra prints an error of this kind without a traceback.
+        raise CompactHydraException(f"job {config.job.num} ended with status {code}; its own message stands above")
