@@ -364,6 +364,12 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: Path) -> L.Trai
     Raises:
         UserError: If a value is wrong.
     """
+    accumulated = config["trainer"].get("accumulate_grad_batches", 1)
+    if accumulated != 1:
+        raise UserError(
+            f"trainer.accumulate_grad_batches is {accumulated}, but schedules and selections go by batches; "
+            "leave it at 1 and choose another data.batch_size"
+        )
     identity = {
         "the config": config,
         "the noisy labels": data.facts.noise_digest,

@@ -207,6 +207,11 @@ def test_constants_are_found_by_the_names_of_method_data_and_noise(group, name):
         (["method=elr", "data=cifar100", "noise=asymmetric"], "criterion.strength", 7.0),
         (["method=dividemix", "data=cifar100"], "step.warmup_epochs", 30),
         (["method=dividemix", "data=cifar10", "noise=asymmetric"], "step.strength_unlabelled", 0.0),
+        (["method=f_coteaching", "data=cifar10"], "optim.optimizer.weight_decay", 1e-3),
+        (["method=f_coteaching", "data=clothing1m"], "selector.warmup_epochs", 1),
+        (["method=co_teaching", "data=clothing1m"], "data.subset_size", 192_000),
+        (["method=elr_plus", "data=clothing1m"], "data.subset_redraw", False),
+        (["method=dividemix", "data=clothing1m"], "data.subset_size", 32_000),
         # They reach the optimiser, and both experiments and the command line overrule them.
         (["method=gce", "data=cifar100"], "optim.optimizer.lr", 0.01),
         (["method=gce", "data=cifar100", "optim.lr=0.3"], "optim.optimizer.lr", 0.3),

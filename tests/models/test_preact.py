@@ -12,7 +12,7 @@ from alasca_pl.models.preact import PreActBlock, preact_resnet18
 
 def count_by_hand(num_classes: int) -> int:
     """3x3 convolutions have 9 weights per pair of channels, normalisations 2 per channel; neither has a bias."""
-    count = 3 * 64 * 9
+    count = 3 * 64 * 9 + 2 * 64
     previous = 64
     for width in (64, 128, 256, 512):
         count += 2 * previous + 9 * previous * width + 2 * width + 9 * width * width
@@ -23,9 +23,9 @@ def count_by_hand(num_classes: int) -> int:
 
 
 def test_its_size():
-    assert count_by_hand(10) == 11_171_146
+    assert count_by_hand(10) == 11_171_274
     network = Network(preact_resnet18(), 10)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 11_171_146
+    assert sum(parameter.numel() for parameter in network.parameters()) == 11_171_274
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -38,6 +38,11 @@ def test_maps_are_as_announced_and_heads_fit(norm: str):
     for channels, reduction, feature_map in zip(backbone.channels[:3], backbone.reductions, maps):
         head = AuxiliaryHead("bottleneck", channels, 8 // reduction, 512, 10)
         assert head.trunk(feature_map).shape == (2, 512, 4, 4)
+
+
+def test_the_first_convolution_is_normalised_and_activated():
+    stem = preact_resnet18().stages[0][:-2]
+    assert [type(part) for part in stem] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
 
 
 def test_the_last_map_is_neither_normalised_nor_activated():
@@ -59,7 +64,7 @@ def test_a_block_normalises_and_activates_first(channels: int, stride: int, gene
     inner = F.conv2d(normalised(inner).clamp_min(0), block.conv2.weight, padding=1)
     plain = (channels, stride) == (4, 1)
     assert (block.shortcut is None) == plain
-    shortcut = image if plain else F.conv2d(active, block.shortcut.weight, stride=stride)
+    shortcut = active if plain else F.conv2d(active, block.shortcut.weight, stride=stride)
     torch.testing.assert_close(block(image), inner + shortcut, atol=1e-5, rtol=1e-4)
 
 

@@ -136,6 +136,20 @@ def test_parts_that_ask_share_one_look_before_the_epoch(make_network: MakeNetwor
     assert not [name for name in module.trainer.callback_metrics if "seconds" in name]
 
 
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::lightning.fabric.utilities.rank_zero.LightningDeprecationWarning"
+)
+@pytest.mark.parametrize(("epochs", "said"), [([2, 5], True), ([1, 5], False), ([], False)])
+def test_a_part_that_would_first_look_after_the_end_is_named(make_network: MakeNetwork, caplog, epochs, said):
+    module = make_module([make_network(heads=())], Looker(epochs, ScanRequest(losses=True)))
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    options |= {"enable_progress_bar": False, "enable_model_summary": False, "callbacks": [SelectionRefresh()]}
+    L.Trainer(max_epochs=2, **options).fit(module, Data())
+    lines = [record.getMessage() for record in caplog.records if "first looks" in record.getMessage()]
+    assert bool(lines) == said
+    assert all("Looker" in line and "before epoch 3, but the run ends after epoch 2" in line for line in lines)
+
+
 # Quality of selections
 
 

@@ -41,8 +41,8 @@ class AlascaRegularizer(Regularizer):
         target: Where smoothed mass goes, see ``smoothed_loss``.
         ac_on: ``all`` samples, as in the authors' code for Co-teaching, or only those ``selected`` for the main loss; the
             mean is then over these.
-        shared_ema: Whether several networks share one table, which then moves towards each network's logits in turn at
-            every step, as in the authors' code for Co-teaching; by default each has its own.
+        shared_ema: Whether several networks share one table, as in the authors' code for Co-teaching; by default each has
+            its own. At every step the shared one moves towards each network's logits in turn, before any loss is taken.
 
     Raises:
         ValueError: If a value is outside its range.

@@ -77,11 +77,14 @@ def _constants(choices: dict[str, Any]) -> list[str]:
             remarks.append(f"constants: {name} (chosen by method and data set, in conf/{group})")
             continue
         choices.pop(group, None)
-        others = [file for folder in sources for file in (folder / group).glob(f"{choices['method']}_*.yaml")]
-        if group == "constants" and others:
-            remarks.append(
-                f"constants: none for method {choices['method']} on data {choices['data']}, so its own defaults"
-            )
+        method, data, noise = (choices[each] for each in ("method", "data", "noise"))
+        pattern = f"{method}_*.yaml" if group == "constants" else f"{method}_{data}_*.yaml"
+        if not any(file for folder in sources for file in (folder / group).glob(pattern)):
+            continue
+        if group == "constants":
+            remarks.append(f"constants: none for method {method} on data {data}, so its own defaults")
+        else:
+            remarks.append(f"constants: none for noise {noise}, but for other kinds there are some in conf/{group}")
     return remarks
 
 

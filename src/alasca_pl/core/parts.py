@@ -135,7 +135,7 @@ class GradientTransform(ScanningPart):
     """Is the gradient edited before the optimiser's step?"""
 
     def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
-        """Edit ``grad`` in place, after gradients were summed over ranks and unscaled and before they are clipped.
+        """Edit ``grad`` in place, after gradients were averaged over ranks and unscaled and before they are clipped.
 
         Args:
             parameters: Parameters of one network without its auxiliary heads, or those of its auxiliary heads; apart, so

@@ -18,7 +18,7 @@ class PreActBlock(nn.Module):
         stride: By how much the map shrinks.
         norm: Makes a normalisation layer for a number of channels.
 
-    Source: He et al., ECCV 2016.
+    Source: He et al., ECCV 2016, in the form of LiJunnan1992/DivideMix and shengliu66/ELR.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
@@ -34,13 +34,16 @@ class PreActBlock(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, channels, H / stride, W / stride)."""
         active = F.relu(self.norm1(feature_map))
-        # A shortcut that has a convolution starts from the activated map, one without from the map itself.
-        shortcut = feature_map if self.shortcut is None else self.shortcut(active)
+        # Either shortcut starts from the activated map, in the code of both methods; He et al. take the map itself where
+        # there is no convolution.
+        shortcut = active if self.shortcut is None else self.shortcut(active)
         return self.conv2(F.relu(self.norm2(self.conv1(active)))) + shortcut
 
 
 def preact_resnet18(in_channels: int = 3, norm: str = "batch") -> StagedBackbone:
-    """ResNet-18 of pre-activation blocks for images of about 32 pixels, without normalisation after the last block.
+    """ResNet-18 of pre-activation blocks for images of about 32 pixels.
+
+    The first convolution is normalised and activated, the last block's map is neither.
 
     Convolutions start from torch's own rule.
 
@@ -55,10 +58,10 @@ def preact_resnet18(in_channels: int = 3, norm: str = "batch") -> StagedBackbone
     """
     make_norm = norm_layer(norm)
     channels = (64, 128, 256, 512)
-    stages = []
+    stages: list[nn.Module] = []
     previous = 64
     for number, current in enumerate(channels):
-        stem = [] if number else [nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)]
+        stem = [] if number else [nn.Conv2d(in_channels, 64, 3, padding=1, bias=False), make_norm(64), nn.ReLU()]
         first = PreActBlock(previous, current, 2 if number else 1, make_norm)
         stages.append(nn.Sequential(*stem, first, PreActBlock(current, current, 1, make_norm)))
         previous = current

@@ -54,7 +54,7 @@ class MixMatchStep:
       predictions make the targets, with and without regularizers, so that a penalty of strength 0 changes nothing.
 
     All means are over the global batch, and rows are mixed among all of it: several processes exchange their images and
-    targets at each step. As in the original, statistics of batch norm move at each of the three passes of a step.
+    targets at each step. Statistics of batch norm move at each of the three passes of a step.
 
     Args:
         num_classes: K.

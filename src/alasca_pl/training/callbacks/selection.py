@@ -11,6 +11,7 @@ from torch import Tensor
 from alasca_pl.core.distributed import sum_ranks
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.scan import ScanRequest
+from alasca_pl.core.types import Progress
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.scan import run_scan
 
@@ -31,6 +32,20 @@ class SelectionRefresh(L.Callback):
 
     def __init__(self) -> None:
         self.seconds = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelModule)
+        end = trainer.max_epochs or 0
+        for part in (pl_module.parts.selector, pl_module.parts.gradient_transform):
+            first = None if part is None else _first_look(part, end + 1000)
+            if first is not None and first >= end and trainer.is_global_zero:
+                log.warning(
+                    "%s first looks at the training set before epoch %d, but the run ends after epoch %d: it will not act; "
+                    "let it start earlier or train longer",
+                    type(part).__name__,
+                    first + 1,
+                    end,
+                )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
@@ -66,6 +81,12 @@ class SelectionRefresh(L.Callback):
             log.info(text, progress.epoch + 1, len(label), looked - start, end - looked)
 
 
+def _first_look(part: ScanningPart, end: int) -> int | None:
+    """First epoch before ``end`` at which a part, as it is now, would ask for a look."""
+    at = (Progress(epoch, 0, end, 1) for epoch in range(end))
+    return next((progress.epoch for progress in at if part.scan(progress) is not None), None)
+
+
 class SelectionCounts:
     """Counts over an epoch what was selected and what of it was clean, equal on all ranks and fit for a checkpoint."""
 
@@ -79,7 +100,7 @@ class SelectionCounts:
             selected: Bool (M, B), this rank's part of the batch.
             clean: Bool (B,), whether the given label is the true one.
         """
-        # Both, selected, clean, all: everything else follows from these. Whole numbers below 2**24 per batch are exact.
+        # Both, selected, clean, all: everything else follows from these.
         counts = torch.stack(
             [
                 (selected & clean).sum(dim=1),
