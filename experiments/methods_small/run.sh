@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every method with and without ALASCA on the same files of wrong labels. Usage: run.sh OUTPUT_FOLDER [PARALLEL_RUNS]
 # Finished runs are left alone, so that the script can be started again. EXPERIMENT=methods_digits takes the digits;
-# METHODS="ce elr" and NOISES=human name some. Needs CIFAR-10 and CIFAR-10N in $ALASCA_DATA, but for the digits.
+# METHODS="ce elr", NOISES=human and ALASCAS=none name some. Needs CIFAR-10 and CIFAR-10N in $ALASCA_DATA, but for the digits.
 set -euo pipefail
 out=$1 parallel=${2:-2}
 experiment=${EXPERIMENT:-methods_small}
@@ -32,7 +32,7 @@ for noise in $noises; do
   file=$out/$noise.npz
   [ -e "$file" ] || alasca-noise make experiment="$experiment" ${kinds[$noise]} output="$file" >"$out/$noise.txt"
   for method in $methods; do
-    for with in none short; do
+    for with in ${ALASCAS:-none short}; do
       run=$out/$noise/$method/$with
       grep -q '"status": "finished"' "$run/record.json" 2>/dev/null && continue
       # What an interruption left is kept, under another name.

@@ -77,7 +77,7 @@ def evaluate_checkpoint(
             for rule in module.rules:
                 predicted = predict(outputs, rule, module.predict_average)
                 metrics[rule].update(predicted, label)
-                if rule == module.predict_rule:
+                if rule == module.measured_rule:
                     per_class.update(predicted, label)
             count += torch.bincount(batch.label.cpu(), minlength=num_classes)
     result = {

@@ -98,7 +98,7 @@ def test_an_unknown_choice_lists_the_valid_ones(tmp_path, group):
         (["predict.average=median"], ["median", "logits", "probs"]),
         (["trainer.precision=7"], ["precision", "7"]),
         (["optim.lr=-1"], ["-1"]),
-        (["trainer.accumulate_grad_batches=2"], ["trainer.accumulate_grad_batches", "2", "data.batch_size"]),
+        (["+trainer.accumulate_grad_batches=2"], ["trainer.accumulate_grad_batches", "2", "data.batch_size"]),
     ],
     ids=" ".join,
 )

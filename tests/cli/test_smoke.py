@@ -159,6 +159,24 @@ def test_evaluation_prints_and_writes_the_accuracy(run, tmp_path, part):
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
 
+def test_evaluation_without_heads_has_the_accuracy_of_each_class_by_any_rule(tmp_path):
+    arguments = ("trainer=smoke", "alasca=none", "predict.rule=ensemble_all", "hydra.run.dir=run")
+    assert command(tmp_path, *arguments).code == 0
+    outcome = command(tmp_path, "ckpt_path=run/checkpoints/last.ckpt", "output=figures.json", entry="evaluate")
+    assert outcome.code == 0, outcome
+    result = json.loads((tmp_path / "figures.json").read_text())
+    loaded = alasca_pl.load_run(tmp_path / "run")
+    right, total = [0] * 10, [0] * 10
+    for batch in build_data(loaded.config).eval_batches("test"):
+        with torch.no_grad():
+            scores = loaded.module(batch.image)
+        for row, label in zip(scores, batch.label.tolist()):
+            total[label] += 1
+            right[label] += int(row.argmax()) == label
+    assert result["accuracy_per_class"] == pytest.approx([hit / all_ for hit, all_ in zip(right, total)], abs=1e-6)
+    assert result["accuracy"] == {"main": pytest.approx(sum(right) / sum(total), abs=1e-6)}
+
+
 def test_evaluation_on_other_data_is_refused(smoke, tmp_path):
     path = write_npz(tmp_path / "own.npz", (8, 8))
     arguments = ["data=npz", "trainer=smoke", "data.batch_size=8", "data.path=own.npz", "hydra.run.dir=run"]

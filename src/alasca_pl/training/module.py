@@ -70,6 +70,11 @@ class NoisyLabelModule(L.LightningModule):
         count = len(self.parts.networks)
         return [f"network_{number}" for number in range(count)] if count > 1 else []
 
+    @property
+    def measured_rule(self) -> PredictRule:
+        """The module's rule; without auxiliary heads every rule is ``main``."""
+        return self.predict_rule if self.predict_rule in self.rules else "main"
+
     def forward(self, image: Tensor) -> Tensor:
         """Classify images (B, C, H, W) by the module's rule; scores (B, K)."""
         return predict([network(image) for network in self.parts.networks], self.predict_rule, self.predict_average)
@@ -156,7 +161,7 @@ class NoisyLabelModule(L.LightningModule):
             value = metric.compute()
             metric.reset()
             self.log(f"{part}/acc_{name}", value, sync_dist=True)
-            if name == (self.predict_rule if self.predict_rule in self.rules else "main"):
+            if name == self.measured_rule:
                 self.log(f"{part}/acc", value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
