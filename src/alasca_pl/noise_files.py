@@ -17,7 +17,7 @@ from alasca_pl.noise.from_file import FileNoise
 from alasca_pl.noise.labels import NoisyLabels, check_clean_labels, same_data
 
 
-def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None) -> Group:
+def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, data_options: Sequence[str] = ()) -> Group:
     """Draw the labels that a run of this config would draw, and write them to one file.
 
     The file covers the training part and, unless the data set brings its own, the validation part, so that a run with
@@ -27,6 +27,7 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None) -> 
         config: Resolved config as plain containers.
         output: The file to write, which must not exist.
         plot: PNG file for the transition matrix, which must not exist, or None.
+        data_options: Options of the command line that chose the data and its split, for the command that is suggested.
 
     Returns:
         What is to be said of it.
@@ -54,8 +55,9 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None) -> 
     if plot is not None:
         drawn = _draw(labels, names, plot)
         notes.append(f"written: {plot}" if drawn else "no picture: clean labels are unknown")
-    command = shlex.join(["alasca-train", "noise=from_file", f"noise.path={output}"])
-    notes.append(f"to train with it: {command} and the same data and split seed")
+    notes.append(
+        f"to train with it: {shlex.join(['alasca-train', *data_options, 'noise=from_file', f'noise.path={output}'])}"
+    )
     return _render(labels, names, output, notes)
 
 

@@ -105,6 +105,8 @@ def test_an_unknown_choice_lists_the_valid_ones(tmp_path, group):
 def test_a_wrong_value_is_named_with_the_way_out(tmp_path, overrides, words):
     assert_refused(command(tmp_path, *TINY, *overrides), *words)
     assert not list(tmp_path.rglob("record.json"))
+    # Nor does a folder stay in whose log there is nothing.
+    assert all(file.stat().st_size for file in tmp_path.rglob("train.log"))
 
 
 def test_a_batch_that_cannot_be_split_is_refused_before_any_process_starts(tmp_path, monkeypatch):

@@ -649,6 +649,14 @@ def test_a_class_map_of_the_command_line_reaches_the_noise(tmp_path):
     assert labels.label.tolist() == expected
 
 
+def test_groups_of_the_command_line_take_the_place_of_the_usual_map():
+    labels = build_data(config_for("noise=asymmetric", "noise.groups=[[0,9]]", "noise.rate=1")).noisy_labels
+    expected = [{0: 9, 9: 0}.get(k, k) for k in labels.clean_label.tolist()]
+    assert labels.label.tolist() == expected
+    usual = build_data(config_for("noise=asymmetric", "noise.rate=1")).noisy_labels
+    assert usual.label.tolist() == [{2: 7, 3: 8, 5: 6, 6: 5, 7: 1}.get(k, k) for k in usual.clean_label.tolist()]
+
+
 @pytest.mark.parametrize("callbacks", GROUPS["callbacks"])
 @pytest.mark.parametrize("trainer", sorted(set(GROUPS["trainer"]) - {"gpu"}))
 def test_every_trainer_builds(tmp_path, digits, trainer, callbacks):

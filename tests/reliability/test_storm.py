@@ -91,6 +91,23 @@ def test_storm(tmp_path, overrides, kills):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(10))
 
 
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_told_to_stop_says_how_it_goes_on(tmp_path, told, status):
+    folder = tmp_path / "run"
+    process = _start(folder, SLOW)
+    last = folder / "checkpoints" / "last.ckpt"
+    while not last.is_file():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(told)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert f"interrupted; go on with alasca-train ckpt_path={last}" in output
+    assert '"status": "interrupted"' in (folder / "record.json").read_text()
+    _finish(_start(folder, f"ckpt_path={last}"))
+    assert '"status": "finished"' in (folder / "record.json").read_text()
+
+
 @pytest.mark.parametrize("victim", ["first", "second"])
 def test_a_dead_rank_ends_the_run(tmp_path, victim):
     folder = tmp_path / "run"

@@ -84,11 +84,14 @@ def render(record: dict[str, Any], compare_with: str | None) -> Group:
     lines = [] if parts else ["accuracy was not measured: there is no validation and no test part"]
     lines.append(_noise_line(record["noise"]))
     last = metrics["last"]
-    lines += [
-        f"AUROC with which 1 - confidence of {name.split('/')[0]} finds wrong labels: {value:.3f}"
-        for name, value in last.items()
-        if name.split("/")[1:2] == ["auroc"] and not name.startswith("select/")
-    ]
+    for name, value in last.items():
+        part, *rest = name.split("/")
+        if rest[:1] == ["auroc"] and part != "select":
+            network = f", network {rest[1]}" if len(rest) > 1 else ""
+            lines.append(f"AUROC with which 1 - confidence of {part} finds wrong labels{network}: {value:.3f}")
+    if "select/f1" in last:
+        values = ", ".join(f"{name} {last[f'select/{name}']:.3f}" for name in ("precision", "recall", "f1"))
+        lines.append(f"selected in the last epoch: {last['select/rate']:.1%} of the samples; clean ones: {values}")
     if "train/memorised" in last:
         lines.append(f"wrong labels learned by heart: {last['train/memorised']:.1%}")
     lines.append(

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from alasca_pl.cli.arguments import quote_paths, quoted
+from alasca_pl.cli.arguments import option_name, quote_paths, quoted, unquoted
 from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_config, quieten
 from alasca_pl.core.errors import UserError
 
+_DATA_GROUPS = ("data", "seed", "experiment", "recipe")
 _HELP = """\
 alasca-noise: wrong labels as files, drawn once for many runs.
 
@@ -84,7 +86,9 @@ def _make_noise(cfg: DictConfig) -> None:
         config = plain_config(cfg)
         output, plot = Path(str(config["output"])), config["plot"]
         picture = None if plot is None else output.with_suffix(".png") if plot == "auto" else Path(str(plot))
-        shown = make_noise_file(config, output, picture)
+        overrides = HydraConfig.get().overrides.task
+        chosen = [unquoted(item) for item in overrides if option_name(item).split(".")[0] in _DATA_GROUPS]
+        shown = make_noise_file(config, output, picture, chosen)
     Console(soft_wrap=True).print(shown)
 
 

@@ -1,13 +1,15 @@
 """``alasca-train``."""
 
+import contextlib
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +20,10 @@ from rich.console import Console
 
 from alasca_pl.cli.arguments import option_name, quote_paths, quoted, resume_arguments, unquoted
 from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.core.errors import UserError
+
+if TYPE_CHECKING:
+    from alasca_pl.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +63,45 @@ def _train(cfg: DictConfig) -> None:
         choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
         remarks = _constants(choices)
         folder = Path(hydra_config.runtime.output_dir)
-        run = runs.prepare(config, folder, {"overrides": overrides, "config_dirs": config_dirs(), "choices": choices})
+        try:
+            run = runs.prepare(
+                config, folder, {"overrides": overrides, "config_dirs": config_dirs(), "choices": choices}
+            )
+        except UserError:
+            _remove_if_unused(folder)
+            raise
         # Not before the run is accepted: the log may be that of a finished run.
         for remark in remarks:
             log.info("%s", remark)
-        record = runs.train(run)
+        try:
+            record = runs.train(run)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            raise SystemExit(_interrupted(run, stop)) from stop
     if run.trainer.is_global_zero and "metrics" in record:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Remove the folder of a run that was refused, if Hydra's empty log is all that is in it."""
+    if not folder.is_dir() or [(file.name, file.stat().st_size) for file in folder.iterdir()] != [("train.log", 0)]:
+        return
+    # Where open files cannot be removed the folder stays.
+    with contextlib.suppress(OSError):
+        (folder / "train.log").unlink()
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
+def _interrupted(run: "Run", stop: BaseException) -> int:
+    """Say how a run that was told to stop goes on, and return the status that shells give such a command."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    if run.trainer.is_global_zero:
+        last = run.folder / "checkpoints" / "last.ckpt"
+        way_on = f"go on with {shlex.join(['alasca-train', f'ckpt_path={last}'])}"
+        print(f"interrupted; {way_on if last.is_file() else 'there is no checkpoint yet'}", file=sys.stderr)
+    return 128 + (signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT)
 
 
 def _constants(choices: dict[str, Any]) -> list[str]:

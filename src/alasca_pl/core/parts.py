@@ -49,6 +49,9 @@ class ScanningPart(Part):
     look again.
     """
 
+    first_look: str = ""
+    """Name of the option that says before which epoch it looks first, for messages."""
+
     def scan(self, progress: Progress) -> ScanRequest | None:
         """Say what to collect before the epoch that begins at ``progress``, or None for nothing."""
         return None

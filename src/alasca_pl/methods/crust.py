@@ -146,6 +146,8 @@ class CrustSelector(SampleSelector):
     whole: samples outside the coreset have the weight 0.
     """
 
+    first_look = "warmup_epochs"
+
     def __init__(
         self,
         num_samples: int,

@@ -41,6 +41,8 @@ class MixtureFilter(SampleSelector):
     Source: Li, Socher and Hoi, ICLR 2020, section 3.1, with the constants of LiJunnan1992/DivideMix.
     """
 
+    first_look = "warmup_epochs"
+
     def __init__(
         self,
         num_samples: int,

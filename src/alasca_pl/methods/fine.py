@@ -116,6 +116,8 @@ class FineSelector(SampleSelector):
     samples that are not selected have the weight 0, so that an epoch keeps its number of steps.
     """
 
+    first_look = "warmup_epochs"
+
     def __init__(
         self,
         num_samples: int,

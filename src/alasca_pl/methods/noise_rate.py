@@ -177,6 +177,7 @@ class NeedsNoiseRate(ScanningPart):
         estimate: The estimate, or None if a number was given.
     """
 
+    first_look = "estimate_epoch"
     noise_rate: float | Literal["estimated"]
     estimate_epoch: int
     estimate: NoiseRateEstimate | None

@@ -1,7 +1,7 @@
 """Asymmetric noise: classes are mistaken for particular other classes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,8 @@ class AsymmetricNoise(NoiseModel):
         class_map: From a class to the class it is mistaken for, e.g. ``{9: 1}``; other classes keep their labels.
         groups: ``consecutive``: blocks of five consecutive ids (the field's CIFAR-100 noise, although ids of
             torchvision's CIFAR-100 are alphabetical); ``superclass``: the 20 superclasses of CIFAR-100; or a list of
-            lists of classes. Either ``class_map`` or ``groups`` must be given.
+            lists of classes. At most one of ``class_map`` and ``groups`` can be given.
+        usual: ``class_map`` or ``groups`` by name, to be taken if neither is given.
         double_flip: Process the classes of ``class_map`` one after the other on labels already changed, so that a
             sample moved from cat to dog may move back, as in the code behind the published CIFAR-10 numbers. False
             flips by clean label. With ``groups`` there is nothing to process in order, so it makes no difference.
@@ -50,8 +51,11 @@ class AsymmetricNoise(NoiseModel):
         groups: Literal["consecutive", "superclass"] | Sequence[Sequence[int]] | None = None,
         double_flip: bool = False,
         seed: int = 0,
+        usual: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(rate, seed)
+        if class_map is None and groups is None and usual is not None:
+            class_map, groups = usual.get("class_map"), usual.get("groups")
         if (class_map is None) == (groups is None):
             got = "neither" if class_map is None else "both"
             raise ValueError(

@@ -36,15 +36,18 @@ class SelectionRefresh(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         end = trainer.max_epochs or 0
-        for part in (pl_module.parts.selector, pl_module.parts.gradient_transform):
+        for slot in ("selector", "gradient_transform"):
+            part: ScanningPart | None = getattr(pl_module.parts, slot)
             first = None if part is None else _first_look(part, end + 1000)
-            if first is not None and first >= end and trainer.is_global_zero:
+            if part is not None and first is not None and first >= end and trainer.is_global_zero:
+                option = f"{slot}.{part.first_look}" if part.first_look else f"the {slot}'s own schedule"
                 log.warning(
-                    "%s first looks at the training set before epoch %d, but the run ends after epoch %d: it will not act; "
-                    "let it start earlier or train longer",
+                    "%s first looks at the training set before epoch %d, but the run ends after epoch %d, so that it will "
+                    "not act; lower %s or train longer",
                     type(part).__name__,
                     first + 1,
                     end,
+                    option,
                 )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
