@@ -37,7 +37,14 @@ def _start(folder, *overrides):
     command = [sys.executable, "-m", "alasca_pl.cli", *TINY, "epochs=10", *overrides, f"hydra.run.dir={folder}"]
     # A session of its own, so that a kill reaches every process of the run.
     return subprocess.Popen(
-        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Shells let what they start in the background ignore Ctrl-C, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
