@@ -24,7 +24,7 @@ from torch import Tensor
 from alasca_pl import cli
 from alasca_pl import run as runs
 from alasca_pl.cli import CONF_DIR
-from alasca_pl.core.distributed import gather_rows, rank
+from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.types import Progress, Targets
 
@@ -175,15 +175,14 @@ class PositionSelector(SampleSelector):
         return torch.full((self.num_networks, *index.shape), 0.5, device=index.device)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
-        _, ranks = gather_rows(targets.index[0], torch.full_like(losses[:1], float(rank())).T)
-        own = torch.nonzero(ranks[:, 0] == rank()).squeeze(1)
-        half = (len(ranks) + 1) // 2
+        own, everyone = gather_with_places(targets.index[0])
+        half = (len(everyone) + 1) // 2
         start, stop = {
             "none": (0, 0),
-            "all": (0, len(ranks)),
+            "all": (0, len(everyone)),
             "first_half": (0, half),
-            "second_half": (half, len(ranks)),
-            "last": (len(ranks) - 1, len(ranks)),
+            "second_half": (half, len(everyone)),
+            "last": (len(everyone) - 1, len(everyone)),
         }[self.which]
         return ((own >= start) & (own < stop)).to(losses.dtype).expand_as(losses)
 

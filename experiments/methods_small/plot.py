@@ -1,6 +1,5 @@
 """Draw test accuracy over epochs, a panel per method. Usage: python plot.py OUTPUT_FOLDER NOISE PICTURE.png."""
 
-import csv
 import sys
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from alasca_pl.core.rows import read_rows
+
 
 def accuracies(run: Path) -> list[float]:
     """Test accuracy of the main heads in %, epoch by epoch."""
-    with (run / "metrics.csv").open(newline="") as file:
-        return [100 * float(row["test/acc_main"]) for row in csv.DictReader(file)]
+    return [100 * row["test/acc_main"] for row in read_rows(run / "metrics.csv")]
 
 
 def main(folder: Path, noise: str, picture: Path) -> None:

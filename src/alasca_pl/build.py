@@ -178,11 +178,12 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     if config["criterion"] is None:
         raise UserError("no criterion is chosen; choose a method, e.g. method=ce")
     criteria: list[Criterion] = [make(config["criterion"], **offers) for _ in range(count)]
-    regularizers: list[dict[str, Regularizer]] = [{} for _ in range(count)]
-    for name, node in config["regularizers"].items():
-        for mapping in regularizers if node else []:
-            first = regularizers[0].get(name)
-            mapping[name] = first if first is not None and first.shared else make(node, **offers)
+    nodes = {name: node for name, node in config["regularizers"].items() if node}
+    first: dict[str, Regularizer] = {name: make(node, **offers) for name, node in nodes.items()}
+    regularizers = [first] + [
+        {name: first[name] if first[name].shared else make(node, **offers) for name, node in nodes.items()}
+        for _ in range(count - 1)
+    ]
     selector = make(config["selector"], **offers) if config["selector"] else None
     mixer = make(config["mixer"], **offers) if config["mixer"] else None
     transform = make(config["gradient_transform"], **offers) if config["gradient_transform"] else None

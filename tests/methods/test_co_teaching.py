@@ -166,19 +166,17 @@ def test_ranks_select_together_what_one_process_selects(
     parts = list(zip(losses.split(sizes, dim=1), index.split(sizes)))
     sent: list[tuple[Tensor, Tensor]] = []
 
-    def record(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def record(index: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sent.append((index, rows))
-        return index, rows
+        return torch.arange(len(index)), index, rows
 
-    for number, (own, own_index) in enumerate(parts):
-        monkeypatch.setattr(co_teaching, "rank", lambda number=number: number)
-        monkeypatch.setattr(co_teaching, "gather_rows", record)
+    monkeypatch.setattr(co_teaching, "gather_with_places", record)
+    for own, own_index in parts:
         weigh(selector, own, 0, own_index)
     everything = torch.cat([index for index, _ in sent]), torch.cat([rows for _, rows in sent])
-    monkeypatch.setattr(co_teaching, "gather_rows", lambda index, rows: everything)
     together = []
-    for number, (own, own_index) in enumerate(parts):
-        monkeypatch.setattr(co_teaching, "rank", lambda number=number: number)
+    for place, (own, own_index) in zip(torch.arange(total).split(sizes), parts):
+        monkeypatch.setattr(co_teaching, "gather_with_places", lambda *_, place=place: (place, *everything))
         together.append(weigh(selector, own, 0, own_index))
     assert torch.equal(torch.cat(together, dim=1), alone)
 

@@ -33,41 +33,38 @@ def sum_ranks(value: Tensor) -> Tensor:
     return total
 
 
-def gather_rows(*rows: Tensor) -> tuple[Tensor, ...]:
+def gather_with_places(*rows: Tensor) -> tuple[Tensor, ...]:
     """Concatenate tensors over all ranks, which may hold different numbers of rows; every rank must call it.
 
     Args:
         rows: Detached tensors of any kind with equally many rows, (B, ...).
 
     Returns:
-        Each of them with the rows of rank 0, then those of rank 1 and so on: (B summed over ranks, ...), equal on all
-        ranks.
+        Where this rank's rows are in what follows, int64 (B,); then each of the tensors with the rows of rank 0, those of
+        rank 1 and so on: (B summed over ranks, ...), equal on all ranks.
     """
+    count = len(rows[0])
+    place = torch.arange(count, device=rows[0].device)
     if world_size() == 1:
-        return rows
-    sizes = _row_counts(rows[0])
+        return place, *rows
+    own_size = torch.tensor([count], device=place.device)
+    counts = [torch.zeros_like(own_size) for _ in range(world_size())]
+    dist.all_gather(counts, own_size)
+    sizes = [int(one) for one in counts]
     longest = max(sizes)
     gathered = []
     for own in rows:
         # Collectives want equal shapes, so shorter parts travel padded and are cut again on arrival.
-        padded = torch.cat([own, own.new_zeros(longest - len(own), *own.shape[1:])]).contiguous()
+        padded = torch.cat([own, own.new_zeros(longest - count, *own.shape[1:])]).contiguous()
         everywhere = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(everywhere, padded)
         gathered.append(torch.cat([part[:size] for part, size in zip(everywhere, sizes)]))
-    return tuple(gathered)
+    return place + sum(sizes[: rank()]), *gathered
 
 
-def own_rows(rows: Tensor) -> Tensor:
-    """Say where this rank's rows (B, ...) are in what ``gather_rows`` makes of them, int64 (B,); every rank must call it."""
-    start = sum(_row_counts(rows)[: rank()]) if world_size() > 1 else 0
-    return torch.arange(start, start + len(rows), device=rows.device)
-
-
-def _row_counts(rows: Tensor) -> list[int]:
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(world_size())]
-    dist.all_gather(counts, count)
-    return [int(one) for one in counts]
+def gather_rows(*rows: Tensor) -> tuple[Tensor, ...]:
+    """What ``gather_with_places`` returns, without the places."""
+    return gather_with_places(*rows)[1:]
 
 
 def from_rank_zero(compute: Callable[[], Tensor], like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alasca_pl.core.distributed import gather_rows, rank
+from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.methods.noise_rate import NeedsNoiseRate
@@ -105,12 +105,9 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
         return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
-        # The rank travels along: with it each process finds its own rows again, also where an index occurs twice.
-        place = torch.full_like(losses[:1], float(rank()))
-        index, rows = gather_rows(targets.index[0], torch.cat([losses, place]).T.contiguous())
+        own, index, rows = gather_with_places(targets.index[0], losses.T)
         by_index = torch.argsort(index, stable=True)
         count = kept_count(self.forget_rate(progress.epoch), len(index))
-        own = torch.nonzero(rows[:, -1] == rank()).squeeze(1)
         weight = torch.empty_like(losses)
         for number in range(self.num_networks):
             peer = rows[:, (number + 1) % self.num_networks]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alasca_pl.core.distributed import gather_rows, own_rows
+from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import InputMixer
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, Progress, Targets
@@ -45,9 +45,9 @@ class Mixup(InputMixer):
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         share = self.share(progress.step)
         rng = generator(self.seed, "mixup partners", progress.step)
-        images, labels, indices = gather_rows(batch.image, batch.label, batch.index)
+        place, images, labels, indices = gather_with_places(batch.image, batch.label, batch.index)
         order = torch.randperm(len(labels), generator=rng).to(labels.device)
-        partner = order[own_rows(batch.label)]
+        partner = order[place]
         image = share * batch.image + (1.0 - share) * images[partner]
         weight = torch.tensor([[share], [1.0 - share]], device=labels.device).repeat(1, len(partner))
         return image, Targets(

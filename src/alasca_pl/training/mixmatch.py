@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.distributed import gather_rows, own_rows, sum_ranks, world_size
+from alasca_pl.core.distributed import gather_rows, gather_with_places, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.schedules import linear_ramp
@@ -33,6 +33,14 @@ class _Mixed(NamedTuple):
     target: Tensor  # (R, K)
     labelled: Tensor  # (R,), 1 where the label of the row's larger part is used
     unlabelled: Tensor  # (R,), 1 where a guess is
+
+
+class _Pool(NamedTuple):
+    """Images of both views, first all first ones. Shapes: B of this process, G of the global batch."""
+
+    own: Tensor  # (2B, C, H, W)
+    everywhere: Tensor  # (2G, C, H, W)
+    place: Tensor  # (2B,), where the own rows are in the latter
 
 
 class MixMatchStep:
@@ -133,14 +141,19 @@ class MixMatchStep:
         ]
         guess = sharpen(co_guess([view for views in probs for view in views]), self.temperature)
         onehot = F.one_hot(batch.label, self.num_classes).to(guess.dtype)
-        pool = torch.cat(gather_rows(batch.image, batch.views[0]))
+        place, first_views, second_views = gather_with_places(batch.image, batch.views[0])
+        pool = _Pool(
+            torch.cat([batch.image, batch.views[0]]),
+            torch.cat([first_views, second_views]),
+            torch.cat([place, place + len(first_views)]),
+        )
         mixed: list[_Mixed] = []
         for number in range(len(outputs)):
             refined = sharpen(
                 co_refine(onehot, clean[number].to(guess.dtype), co_guess(probs[number])), self.temperature
             )
             target = torch.where(labelled[number].unsqueeze(1), refined, guess)
-            mixed.append(self._train(parts, number, batch, pool, target, labelled[number], progress))
+            mixed.append(self._train(parts, number, pool, target, labelled[number], progress))
 
         base, terms, batch_size = self._losses(mixed, len(batch.label), progress)
         weight = labelled.to(detached.dtype)
@@ -162,19 +175,10 @@ class MixMatchStep:
             raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
 
     def _train(
-        self,
-        parts: Parts,
-        number: int,
-        batch: Batch,
-        pool: Tensor,
-        target: Tensor,
-        labelled: Tensor,
-        progress: Progress,
+        self, parts: Parts, number: int, pool: _Pool, target: Tensor, labelled: Tensor, progress: Progress
     ) -> _Mixed:
-        """Mix both views (2B rows) with any of ``pool``, the views of the global batch, and let a network predict."""
-        image = torch.cat([batch.image, batch.views[0]])
-        place = own_rows(target)
-        place = torch.cat([place, place + len(pool) // 2])
+        """Mix both views (2B rows) with any of the global batch and let a network predict."""
+        image = pool.own
         (targets,) = gather_rows(target)
         target, targets, labelled = target.repeat(2, 1), targets.repeat(2, 1), labelled.repeat(2)
         rows, counted = torch.arange(len(image), device=image.device), 1.0
@@ -184,9 +188,9 @@ class MixMatchStep:
                 # Every process must take part in the sum of gradients, with a gradient of zero if need be; batch norm
                 # needs two rows.
                 rows, counted = torch.arange(2, device=image.device), 0.0
-        own, order = self.draw(progress.step, number, len(pool))
-        partner = order.to(image.device)[place[rows]]
-        mixed_image = own * image[rows] + (1.0 - own) * pool[partner]
+        own, order = self.draw(progress.step, number, len(pool.everywhere))
+        partner = order.to(image.device)[pool.place[rows]]
+        mixed_image = own * image[rows] + (1.0 - own) * pool.everywhere[partner]
         mixed_target = own * target[rows] + (1.0 - own) * targets[partner]
         logits = full_precision(parts.networks[number](mixed_image).logits)
         used = labelled[rows].to(logits.dtype)

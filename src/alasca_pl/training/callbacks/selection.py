@@ -38,7 +38,7 @@ class SelectionRefresh(L.Callback):
         end = trainer.max_epochs or 0
         for slot in ("selector", "gradient_transform"):
             part: ScanningPart | None = getattr(pl_module.parts, slot)
-            first = None if part is None else _first_look(part, end + 1000)
+            first = None if part is None else _first_look(part, end)
             if part is not None and first is not None and first >= end and trainer.is_global_zero:
                 option = f"{slot}.{part.first_look}" if part.first_look else f"the {slot}'s own schedule"
                 log.warning(
@@ -84,9 +84,9 @@ class SelectionRefresh(L.Callback):
             log.info(text, progress.epoch + 1, len(label), looked - start, end - looked)
 
 
-def _first_look(part: ScanningPart, end: int) -> int | None:
-    """First epoch before ``end`` at which a part, as it is now, would ask for a look."""
-    at = (Progress(epoch, 0, end, 1) for epoch in range(end))
+def _first_look(part: ScanningPart, max_epochs: int) -> int | None:
+    """First epoch, also beyond the run's end, at which a part, as it is now, would ask for a look; None if it asks for none."""
+    at = (Progress(epoch, 0, max_epochs, 1) for epoch in range(max_epochs + 1000))
     return next((progress.epoch for progress in at if part.scan(progress) is not None), None)
 
 
