@@ -22,11 +22,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from alasca_pl import cli
-from alasca_pl import run as runs
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.types import Progress, Targets
+from alasca_pl.runs import training_run as runs
 
 # A network without batch norm, so that one process and several see the same; a batch size that leaves a rest of 12.
 TINY = (
@@ -86,7 +86,7 @@ def config_for(*overrides: str) -> dict[str, Any]:
 def train(folder: Path, *overrides: str) -> dict[str, Any]:
     """Train in this process and return the record."""
     # Drawing curves takes longer than such a run.
-    with mock.patch("alasca_pl.run.plot_curves"):
+    with mock.patch("alasca_pl.runs.training_run.plot_curves"):
         return runs.train(runs.prepare(config_for(*overrides), folder, {}))
 
 

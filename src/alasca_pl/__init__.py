@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alasca_pl.analysis.load import LoadedRun as LoadedRun
-    from alasca_pl.analysis.load import load_run as load_run
+    from alasca_pl.runs.load import LoadedRun as LoadedRun
+    from alasca_pl.runs.load import load_run as load_run
 
 __version__ = "0.1.0"
 __all__ = ["LoadedRun", "__version__", "load_run"]
@@ -13,7 +13,7 @@ __all__ = ["LoadedRun", "__version__", "load_run"]
 def __getattr__(name: str) -> Any:
     # Late, so that a command with a wrong option answers before torch is imported.
     if name in ("load_run", "LoadedRun"):
-        from alasca_pl.analysis import load
+        from alasca_pl.runs import load
 
         return getattr(load, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

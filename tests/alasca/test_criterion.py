@@ -106,10 +106,10 @@ def test_forward_twice_gives_the_same_and_leaves_the_table_alone(
 ):
     criterion = AdaptiveLabelSmoothing(10, 4, momentum=0.7)
     criterion.observe(logits, targets.index[0])
-    before = criterion.trust.table.rows.clone()
+    before = criterion.label_confidence.table.rows.clone()
     first = criterion(logits, targets, make_progress(70))
     assert torch.equal(first, criterion(logits, targets, make_progress(70)))
-    assert torch.equal(before, criterion.trust.table.rows)
+    assert torch.equal(before, criterion.label_confidence.table.rows)
 
 
 def test_saved_and_loaded_it_costs_the_same(logits: torch.Tensor, targets: Targets, make_progress: MakeProgress):
@@ -117,7 +117,7 @@ def test_saved_and_loaded_it_costs_the_same(logits: torch.Tensor, targets: Targe
     criterion.observe(logits, targets.index[0])
     other.load_state_dict(criterion.state_dict())
     assert torch.equal(criterion(logits, targets, make_progress(80)), other(logits, targets, make_progress(80)))
-    assert other.trust.table.rows.any()
+    assert other.label_confidence.table.rows.any()
 
 
 @pytest.mark.parametrize("criterion", [UniformLabelSmoothing(), AdaptiveLabelSmoothing(3, 4)])

@@ -102,7 +102,7 @@ def test_gradient_reaches_heads_and_neither_main_logits_nor_confidence(
     regularizer.observe(view.output.logits, view.targets.index[0])
     regularizer(view).sum().backward()
     assert view.output.logits.grad is None
-    assert not regularizer.trust.table.rows.requires_grad
+    assert not regularizer.label_confidence.table.rows.requires_grad
     for head in view.output.aux_logits:
         # With the smoothing held fixed, the gradient of each row is prediction minus target, which sums to zero.
         assert head.grad.abs().sum() > 0
@@ -129,17 +129,17 @@ def test_forward_twice_gives_the_same_and_leaves_the_table_alone(
     view = make_view(make_progress(40), generator)
     regularizer = AlascaRegularizer(10, 3)
     regularizer.observe(view.output.logits, view.targets.index[0])
-    before = regularizer.trust.table.rows.clone()
+    before = regularizer.label_confidence.table.rows.clone()
     assert torch.equal(regularizer(view), regularizer(view))
-    assert torch.equal(before, regularizer.trust.table.rows)
+    assert torch.equal(before, regularizer.label_confidence.table.rows)
 
 
 def test_observes_main_logits_of_all_samples_of_the_batch(generator: torch.Generator):
     regularizer = AlascaRegularizer(6, 3)
     logits, index = torch.randn(3, 3, generator=generator), torch.tensor([4, 0, 5])
     regularizer.observe(logits, index)
-    torch.testing.assert_close(regularizer.trust.table.rows[index], 0.3 * logits)
-    assert not regularizer.trust.table.rows[[1, 2, 3]].any()
+    torch.testing.assert_close(regularizer.label_confidence.table.rows[index], 0.3 * logits)
+    assert not regularizer.label_confidence.table.rows[[1, 2, 3]].any()
 
 
 def test_trusts_labels_that_predictions_agree_with_more(generator: torch.Generator):
@@ -183,7 +183,7 @@ def test_a_uniform_smoothing_outside_its_range_is_named(smoothing: float):
 def test_only_selected_samples_count_if_asked_for(generator: torch.Generator, make_progress: MakeProgress):
     """The mean over the batch becomes the mean over the selected samples, and others get no gradient."""
     view = make_view(make_progress(40), generator, size=5)
-    everyone, selected = AlascaRegularizer(10, 3), AlascaRegularizer(10, 3, ac_on="selected")
+    everyone, selected = AlascaRegularizer(10, 3), AlascaRegularizer(10, 3, aux_samples="selected")
     for regularizer in (everyone, selected):
         regularizer.observe(view.output.logits, view.targets.index[0])
     # With all samples selected both are the same.
@@ -200,7 +200,7 @@ def test_only_selected_samples_count_if_asked_for(generator: torch.Generator, ma
 
 def test_an_unknown_ac_on_lists_the_choices():
     with pytest.raises(ValueError, match=r"'some'.*all, selected"):
-        AlascaRegularizer(10, 3, ac_on="some")
+        AlascaRegularizer(10, 3, aux_samples="some")
 
 
 def test_shared_ema_is_a_switch():

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from alasca_pl.build import build_data
+from alasca_pl.build.data import build_data
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.noise.labels import NoisyLabels
 from running import Outcome, command
@@ -99,7 +99,7 @@ def test_nothing_is_overwritten(tmp_path, there):
 def test_a_validation_part_of_the_data_set_is_not_in_the_file(tmp_path):
     images = np.zeros((6, 8, 8), dtype=np.uint8)
     path = write_npz(tmp_path / "own.npz", val_images=images, val_labels=np.arange(6) % 3)
-    settings = (f"data.path={path}", "data.trusted_labels=true", "seed=0")
+    settings = (f"data.path={path}", "data.labels_are_clean=true", "seed=0")
     out = succeeded(tmp_path, "make", "data=npz", *settings, "noise=pairflip", "noise.rate=0.5", "output=noise.npz")
     assert "validation part: 6 labels" in out
     assert "own part and not in the file" in out
@@ -201,7 +201,7 @@ def test_verify_finds_every_contradiction(made, tmp_path):
 
 def test_verify_tells_other_images_with_the_same_labels_by_their_hash(tmp_path):
     one, other = write_npz(tmp_path / "one.npz"), write_npz(tmp_path / "other.npz", shift=1)
-    settings = ("data=npz", "noise=pairflip", "data.trusted_labels=true")
+    settings = ("data=npz", "noise=pairflip", "data.labels_are_clean=true")
     succeeded(tmp_path, "make", *settings, f"data.path={one}", "output=noise.npz")
     succeeded(tmp_path, "verify", "noise.npz", *settings, f"data.path={one}")
     assert "made for other images" in refused(tmp_path, "verify", "noise.npz", *settings, f"data.path={other}")

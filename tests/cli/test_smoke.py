@@ -12,11 +12,11 @@ import torch
 import yaml
 
 import alasca_pl
-from alasca_pl.analysis.load import open_checkpoint
-from alasca_pl.build import build_data
+from alasca_pl.build.data import build_data
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY
 from alasca_pl.core.errors import UserError
 from alasca_pl.noise.labels import NoisyLabels
+from alasca_pl.runs.load import open_checkpoint
 from running import Outcome, command
 
 HEADS = ("main", "ensemble_all", "main_last")
@@ -136,7 +136,7 @@ def test_the_best_checkpoint_is_that_of_the_best_validation_accuracy(run):
 
 def test_a_loaded_table_of_confidences_is_that_of_the_run(run):
     stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    part = alasca_pl.load_run(run).module.parts.regularizers[0]["alasca"]
+    part = alasca_pl.load_run(run).module.method.regularizers[0]["alasca"]
     tables = [value["rows"] for name, value in stored.items() if "alasca" in name and isinstance(value, dict)]
     rows = [value["rows"] for value in part.state_dict().values() if isinstance(value, dict)]
     assert len(tables) == len(rows) == 1
@@ -300,7 +300,7 @@ def test_a_checkpoint_that_would_call_foreign_code_is_refused(run, tmp_path, mon
 
 def test_foreign_classes_are_called_if_they_are_trusted(run, tmp_path, monkeypatch):
     (tmp_path / "somebody_s_steps.py").write_text(
-        "from alasca_pl.training.steps import SupervisedStep\n\n\nclass OwnStep(SupervisedStep):\n    pass\n"
+        "from alasca_pl.steps.supervised import SupervisedStep\n\n\nclass OwnStep(SupervisedStep):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     changed = with_config(run, tmp_path, {"step._target_": "somebody_s_steps.OwnStep"})

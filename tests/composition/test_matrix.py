@@ -53,7 +53,7 @@ def assert_phases(folder, record, method):
     if method in SELECTING:
         assert 0.0 < record["metrics"]["last"]["select/rate"] < 1.0
     if method == "cdr":
-        state = checkpoint(folder)["state_dict"]["parts.gradient_transform.estimate._extra_state"]
+        state = checkpoint(folder)["state_dict"]["method.gradient_transform.estimate._extra_state"]
         assert state["epoch"] == 1 and 0.0 < state["rate"] < 1.0
 
 
@@ -107,7 +107,7 @@ def test_trains_in_mixed_precision(tmp_path, method):
 def test_a_run_with_an_oracle_opens_without_its_data(tmp_path, method, slot):
     train(tmp_path / "run", *SMALLER, *method_overrides(method), f"{slot}.noise_rate=oracle")
     opened = load_run(tmp_path / "run")
-    rate = getattr(opened.module.parts, slot).noise_rate
+    rate = getattr(opened.module.method, slot).noise_rate
     assert rate == opened.record["noise"]["realised_rate"]
 
 
@@ -135,7 +135,7 @@ def test_two_processes_equal_one(tmp_path, method, alasca):
     assert_phases(tmp_path / "two", two, method)
     assert (one["processes"], two["processes"]) == (1, 2)
     states = [checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two")]
-    assert states[0]["parts.networks.0.head.weight"].dtype == torch.float64
+    assert states[0]["method.networks.0.head.weight"].dtype == torch.float64
     assert distance(*states) < 1e-12
     assert one["metrics"]["last"].keys() == two["metrics"]["last"].keys()
     for name, value in one["metrics"]["last"].items():

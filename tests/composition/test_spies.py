@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from alasca_pl.build import build_data
+from alasca_pl.build.data import build_data
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from running import METHODS, SMALLER, assert_same_bits, checkpoint, method_overrides, slow_unless, train
 
@@ -40,7 +40,7 @@ def with_other_truth(config):
 def train_twice(tmp_path, *overrides):
     """Train with the truth and with another one; returns both records."""
     record = train(tmp_path / "true", *SMALLER, *overrides)
-    with mock.patch("alasca_pl.run.build_data", with_other_truth):
+    with mock.patch("alasca_pl.runs.training_run.build_data", with_other_truth):
         other = train(tmp_path / "other", *SMALLER, *overrides)
     # What is measured must show that the replacement has reached the run.
     assert record["noise"]["sha256"] == other["noise"]["sha256"]
@@ -109,7 +109,7 @@ def test_a_traitor_would_be_caught(tmp_path, monkeypatch, reads):
     monkeypatch.setattr(Traitor, "reads", reads)
     monkeypatch.setattr(Traitor, "data", None)
     monkeypatch.setattr("alasca_pl.methods.cross_entropy.CrossEntropy", Traitor)
-    monkeypatch.setattr("alasca_pl.run.build_data", betray(build_data))
+    monkeypatch.setattr("alasca_pl.runs.training_run.build_data", betray(build_data))
     monkeypatch.setattr(f"{__name__}.with_other_truth", betray(with_other_truth))
     train_twice(tmp_path, "method=ce", "alasca=none")
     with pytest.raises(AssertionError, match="differs"):

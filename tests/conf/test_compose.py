@@ -16,7 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from alasca_pl.build import build_data, build_module, build_trainer
+from alasca_pl.build.data import build_data
+from alasca_pl.build.module import build_module
+from alasca_pl.build.trainer import build_trainer
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.scan import ScanRequest, ScanResult
@@ -95,7 +97,7 @@ def module_for(*overrides: str, facts: DataFacts = FACTS) -> NoisyLabelModule:
 
 
 def stages_of(module: NoisyLabelModule) -> list[int]:
-    return [int(stage) for stage in module.parts.networks[0].aux_heads]
+    return [int(stage) for stage in module.method.networks[0].aux_heads]
 
 
 def write_npz(path: Path, classes: int, shape: tuple[int, ...] = (8, 8, 3)) -> Path:
@@ -308,9 +310,9 @@ def scan_for(part: ScanningPart | None, networks: int) -> bool:
     """Give a part its first look from epoch 40 on, if it ever wants one."""
     for epoch in range(LOOK, LATER) if part is not None else ():
         progress = Progress(epoch, 4 * epoch, 120, 4)
-        request = part.scan(progress)
+        request = part.scan_request(progress)
         if request is not None:
-            part.refresh(look(request, networks), progress)
+            part.receive_scan(look(request, networks), progress)
             return True
     return False
 
@@ -321,7 +323,7 @@ def batch_for(module: NoisyLabelModule, size: int = 12) -> Batch:
     index = torch.arange(size)
     images = [torch.randn(size, 3, 16, 16, generator=rng) for _ in range(len(module.step.views) + 1)]
     batch = Batch(images[0], LABEL[index], index, tuple(images[1:-1]))
-    if module.parts.mixer is not None and module.parts.mixer.partners == "same_label":
+    if module.method.mixer is not None and module.method.mixer.partners == "same_label":
         # Ten classes in turn: 10 further on lies one of the same class.
         batch = batch._replace(partner=index + 10, partner_image=images[-1])
     return batch
@@ -329,7 +331,7 @@ def batch_for(module: NoisyLabelModule, size: int = 12) -> Batch:
 
 def gradients(module: NoisyLabelModule) -> list[torch.Tensor]:
     found = []
-    for network in module.parts.networks:
+    for network in module.method.networks:
         for name, weight in network.named_parameters():
             assert weight.grad is not None, name
             assert torch.isfinite(weight.grad).all(), name
@@ -342,15 +344,15 @@ def take_step(module: NoisyLabelModule, epoch: int, step: int = 0) -> Any:
     module.train()
     module.zero_grad()
     progress = Progress(epoch, step, max_epochs=120, steps_per_epoch=4)
-    result = module.step(module.parts, batch, progress)
+    result = module.step(module.method, batch, progress)
     assert torch.isfinite(result.loss)
     assert all(torch.isfinite(term) for term in result.terms.values())
     result.loss.backward()
     before = [gradient.clone() for gradient in gradients(module)]
-    assert float(module.parts.networks[0].head.weight.grad.abs().sum()) > 0
-    if module.parts.gradient_transform is not None:
-        for network in module.parts.networks:
-            module.parts.gradient_transform(network.parameters(), progress)
+    assert float(module.method.networks[0].head.weight.grad.abs().sum()) > 0
+    if module.method.gradient_transform is not None:
+        for network in module.method.networks:
+            module.method.gradient_transform(network.parameters(), progress)
         after = gradients(module)
         assert any(not torch.equal(one, other) for one, other in zip(before, after)) == (epoch == LATER)
     return result
@@ -369,22 +371,22 @@ def test_every_method_with_every_alasca_takes_a_step(method, alasca):
     overrides = (f"method={method}", "model.backbone.width=4")
     module, plain = module_for(*overrides, f"alasca={alasca}"), module_for(*overrides, "alasca=none")
     # Heads only if a part asks for them.
-    own = any("aux_logits" in part.needs for part in plain.parts.regularizers[0].values())
+    own = any("aux_logits" in part.needs for part in plain.method.regularizers[0].values())
     assert own == (method == "byot")
     assert stages_of(module) == ([] if alasca == "none" and not own else [1, 2])
     assert stages_of(plain) == ([1, 2] if own else [])
-    start = dict(module.parts.networks[0].named_parameters())
-    for name, weight in plain.parts.networks[0].named_parameters():
+    start = dict(module.method.networks[0].named_parameters())
+    for name, weight in plain.method.networks[0].named_parameters():
         assert torch.equal(weight, start[name]), name
 
     for step in range(2):
         early = take_step(module, epoch=0, step=step)
     assert bool((early.weight == 1).all()), "before its first look a selector takes all"
 
-    for part in (module.parts.selector, module.parts.gradient_transform):
-        assert scan_for(part, len(module.parts.networks)) == (part is not None)
+    for part in (module.method.selector, module.method.gradient_transform):
+        assert scan_for(part, len(module.method.networks)) == (part is not None)
     late = take_step(module, epoch=LATER, step=4 * LATER)
-    if module.parts.selector is not None:
+    if module.method.selector is not None:
         weight = late.weight
         assert bool((weight >= 0).all()) and bool((weight > 0).any()) and bool((weight == 0).any())
 
@@ -392,7 +394,7 @@ def test_every_method_with_every_alasca_takes_a_step(method, alasca):
 @pytest.mark.parametrize("method", ["co_teaching", "dividemix", "f_coteaching", "fine"])
 def test_selections_after_a_clear_look_are_the_right_ones(method):
     module = module_for(f"method={method}", "model.backbone.width=4", "alasca=none", "num_networks=2")
-    scan_for(module.parts.selector, 2)
+    scan_for(module.method.selector, 2)
     result = take_step(module, epoch=LATER, step=4 * LATER)
     wrong = WRONG[:12]
     if method == "co_teaching":
@@ -406,8 +408,8 @@ def test_selections_after_a_clear_look_are_the_right_ones(method):
 @pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
 def test_the_noise_rate_may_be_true_estimated_or_given(method, slot, rate):
     module = module_for(f"method={method}", f"{slot}.noise_rate={rate}", "model.backbone.width=4")
-    part = getattr(module.parts, slot)
-    assert scan_for(part, len(module.parts.networks)) == (rate == "estimated")
+    part = getattr(module.method, slot)
+    assert scan_for(part, len(module.method.networks)) == (rate == "estimated")
     used = part.forget_rate(LATER) if slot == "selector" else 1.0 - part.kept_share(LATER)
     expected = {"oracle": FACTS.realised_rate, "estimated": float(WRONG.float().mean()), "0.3": 0.3}[rate]
     assert used == pytest.approx(expected, abs=0.02)
@@ -437,7 +439,7 @@ def test_every_method_takes_two_networks(method):
 @pytest.mark.parametrize("shared", ["true", "false"])
 def test_two_networks_have_one_table_of_confidence_or_two(shared):
     overrides = ("method=co_teaching", "alasca=paper", f"regularizers.alasca.shared_ema={shared}")
-    one, other = (mapping["alasca"] for mapping in module_for(*overrides, "model.backbone.width=4").parts.regularizers)
+    one, other = (mapping["alasca"] for mapping in module_for(*overrides, "model.backbone.width=4").method.regularizers)
     assert (one is other) == (shared == "true")
 
 
@@ -451,14 +453,14 @@ def test_without_a_part_that_asks_no_head_is_built(aux):
 def test_every_head_kind_and_stage_choice_builds(kind, aux):
     module = module_for("alasca=paper", f"aux={aux}", f"aux.kind={kind}", "model.backbone.width=4")
     assert stages_of(module) == STAGES[aux]
-    output = module.parts.networks[0](torch.randn(2, 3, 16, 16))
+    output = module.method.networks[0](torch.randn(2, 3, 16, 16))
     assert [tuple(logits.shape) for logits in output.aux_logits] == [(2, 10)] * len(STAGES[aux])
 
 
 def test_listed_stages_and_width_reach_the_heads():
     module = module_for("alasca=paper", "aux.stages=[1]", "aux.width=7")
     assert stages_of(module) == [1]
-    assert module.parts.networks[0].aux_heads["1"].linear.in_features == 7
+    assert module.method.networks[0].aux_heads["1"].linear.in_features == 7
 
 
 @pytest.mark.parametrize(
@@ -501,7 +503,7 @@ def test_every_model_builds_with_heads(model, init):
     size = 96 if model == "inception_resnet_v2" else 32
     facts = FACTS._replace(image_shape=(3, size, size))
     module = module_for(f"model={model}", f"model.init={init}", "alasca=paper", facts=facts).eval()
-    network = module.parts.networks[0]
+    network = module.method.networks[0]
     assert stages_of(module) == list(range(1, len(network.backbone.channels)))
     with torch.no_grad():
         output = network(torch.randn(1, 3, size, size))
@@ -526,9 +528,9 @@ def test_weights_follow_the_seed_and_not_the_global_random_state(channels):
 
 
 def test_networks_of_a_pair_start_apart():
-    networks = module_for("num_networks=2").parts.networks
+    networks = module_for("num_networks=2").method.networks
     assert not torch.equal(networks[0].head.weight, networks[1].head.weight)
-    alone = module_for("num_networks=1").parts.networks[0]
+    alone = module_for("num_networks=1").method.networks[0]
     assert torch.equal(networks[0].head.weight, alone.head.weight)
 
 

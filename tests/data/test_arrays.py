@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alasca_pl.data.arrays import ImageArrays, RawData, as_images, as_labels
+from alasca_pl.data.samples import ImageArrays, RawData, as_images, as_labels
 
 
 def pixels(*shape: int) -> np.ndarray:

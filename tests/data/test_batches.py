@@ -6,8 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from alasca_pl.data.batches import ArrayBatches, EpochPlan, EvalArrays, EvalFiles, FileBatches, Normalise
-from alasca_pl.data.files import PathImages
+from alasca_pl.core.normalise import Normalise
+from alasca_pl.data.batches import ArrayBatches, FileBatches
+from alasca_pl.data.eval_batches import EvalArrays, EvalFiles
+from alasca_pl.data.images import PathImages
+from alasca_pl.data.plan import EpochPlan
 from alasca_pl.data.transforms import CropFlip, View, make_view
 
 N = 23
@@ -203,7 +206,7 @@ def test_a_subset_has_equally_many_samples_of_each_class(redraw):
         assert torch.bincount(label[dealt]).tolist() == [10, 10, 3]
     assert (set(first.tolist()) == set(later.tolist())) != redraw
     assert first.tolist() != later.tolist()
-    assert sum(len(part) for part in plan.parts(0)) == 23 and plan.num_batches == 3
+    assert sum(len(part) for part in plan.rank_batches(0)) == 23 and plan.num_batches == 3
 
 
 def test_every_sample_is_in_some_redrawn_subset():

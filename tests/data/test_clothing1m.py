@@ -5,7 +5,7 @@ import pytest
 from pictures import names_of, pixels, save, snapshot, truncate
 
 from alasca_pl.data.clothing1m import CLASS_NAMES, read_clothing1m
-from alasca_pl.data.files import check_images
+from alasca_pl.data.decode import check_images
 
 KEYS = {
     "noisy_train": ["images/0/0/1.jpg", "images/0/1/2.jpg", "images/1/0/3.jpg"],

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from alasca_pl.data.arrays import ImageArrays, RawData
 from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.data.samples import ImageArrays, RawData
 from alasca_pl.noise.model import NoiseModel
 from alasca_pl.noise.symmetric import SymmetricNoise
 
@@ -105,11 +105,11 @@ def test_another_noise_seed_gives_other_noise():
 
 
 def test_untrusted_labels_without_added_noise_have_no_clean_labels():
-    data = build(noise=NoiseModel(), trusted_labels=False, num_val=40)
+    data = build(noise=NoiseModel(), labels_are_clean=False, num_val=40)
     assert data.noisy_labels.clean_label is None
     assert data.val_labels.clean_label is None
     assert data.noisy_labels.realised_rate is None
-    assert build(noise=NoiseModel(), trusted_labels=True).noisy_labels.realised_rate == 0.0
+    assert build(noise=NoiseModel(), labels_are_clean=True).noisy_labels.realised_rate == 0.0
 
 
 def test_a_subset_is_even_over_the_classes_and_apart_from_validation():
@@ -172,7 +172,7 @@ def test_augmentation_reaches_training_batches_only():
         ({"batch_size": 1.5}, "data.batch_size must be a whole number"),
         ({"num_workers": True}, "data.num_workers must be a whole number.*True"),
         ({"split_seed": "x"}, "data.split_seed must be a whole number.*'x'"),
-        ({"trusted_labels": "maybe"}, "data.trusted_labels must be true or false, got 'maybe'"),
+        ({"labels_are_clean": "maybe"}, "data.labels_are_clean must be true or false, got 'maybe'"),
         ({"flip": "maybe"}, "data.flip must be true or false"),
         ({"num_val": 0.0001}, "num_val is 0.0001, but there are 200"),
         ({"num_val": 1.5}, "whole number or a share below 1, got 1.5"),

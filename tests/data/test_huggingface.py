@@ -7,7 +7,7 @@ import pytest
 from pictures import pixels, save, snapshot
 from PIL import Image as PillowImage
 
-from alasca_pl.data.files import check_images, decode_all, infer_channels, infer_size
+from alasca_pl.data.decode import check_images, decode_all, infer_channels, infer_size
 from alasca_pl.data.huggingface import HuggingFaceImages, read_huggingface
 
 datasets = pytest.importorskip("datasets")

@@ -32,7 +32,7 @@ def test_two_processes_equal_one(tmp_path, method, precision, epochs, tolerance)
     overrides = (*METHODS[method], *size, f"trainer.precision={precision}", f"epochs={epochs}", "optim.lr=0.005")
     train(tmp_path / "one", *overrides)
     train(tmp_path / "two", *TWO, *overrides)
-    weights = checkpoint(tmp_path / "one")["state_dict"]["parts.networks.0.head.weight"]
+    weights = checkpoint(tmp_path / "one")["state_dict"]["method.networks.0.head.weight"]
     assert weights.dtype == (torch.float64 if precision == "64-true" else torch.float32)
     assert _distance(tmp_path / "one", tmp_path / "two") < tolerance
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from alasca_pl import load_run
-from alasca_pl.data.batches import ArrayBatches, EpochPlan, Normalise
+from alasca_pl.core.normalise import Normalise
+from alasca_pl.data.batches import ArrayBatches
+from alasca_pl.data.plan import EpochPlan
 from alasca_pl.data.transforms import make_view
 from running import checkpoint, tensors, train
 
@@ -36,7 +38,7 @@ def test_a_run_ends_with_finite_figures_and_opens_on_the_cpu(tmp_path, precision
     values = tensors(checkpoint(tmp_path / "run")["state_dict"]).values()
     assert all(value.isfinite().all() for value in values if isinstance(value, torch.Tensor))
     run = load_run(tmp_path / "run")
-    table = run.module.parts.regularizers[0]["alasca"].trust.table.rows
+    table = run.module.method.regularizers[0]["alasca"].label_confidence.table.rows
     assert table.dtype == torch.float32 and table.device.type == "cpu" and bool(table.any())
 
 

@@ -128,12 +128,12 @@ def test_an_estimate_is_made_once_and_used_from_then_on(generator: torch.Generat
     before = gradients(module)
     transform(module.parameters(), at(2))
     assert all(torch.equal(one, other) for one, other in zip(gradients(module), before))
-    assert transform.scan(at(2)) is None
-    assert transform.scan(at(3)) == ScanRequest(losses=True, probs=True)
-    transform.refresh(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(3))
-    assert transform.scan(at(3)) is None
+    assert transform.scan_request(at(2)) is None
+    assert transform.scan_request(at(3)) == ScanRequest(losses=True, probs=True)
+    transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(3))
+    assert transform.scan_request(at(3)) is None
     assert transform.kept_share(3) == pytest.approx(0.7, abs=0.02)
-    transform.refresh(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(80, generator)), at(4))
+    transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(80, generator)), at(4))
     assert transform.kept_share(4) == pytest.approx(0.7, abs=0.02)
     transform(module.parameters(), at(4))
     assert not torch.equal(module[0].weight.grad, before[0])
@@ -141,16 +141,16 @@ def test_an_estimate_is_made_once_and_used_from_then_on(generator: torch.Generat
 
 def test_a_gradual_fall_starts_at_the_estimate(generator: torch.Generator):
     transform = CriticalParameters("estimated", gradual=True, gradual_epochs=11, estimate_epoch=3)
-    transform.refresh(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(40, generator)), at(3))
+    transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(40, generator)), at(3))
     assert [transform.kept_share(epoch) for epoch in (3, 8, 13, 30)] == pytest.approx([1.0, 0.8, 0.6, 0.6], abs=0.02)
 
 
 def test_saved_and_loaded_it_keeps_its_estimate(generator: torch.Generator):
     transform, other = CriticalParameters("estimated"), CriticalParameters("estimated")
-    transform.refresh(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(10))
+    transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(10))
     other.load_state_dict(transform.state_dict())
     assert other.kept_share(12) == transform.kept_share(12) < 1.0
-    assert other.scan(at(12)) is None
+    assert other.scan_request(at(12)) is None
 
 
 @pytest.mark.parametrize(

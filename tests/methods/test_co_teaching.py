@@ -15,8 +15,8 @@ from alasca_pl.methods import co_teaching
 from alasca_pl.methods.co_teaching import SmallLossExchange, kept_count, scheduled_forget_rate
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.models.network import Network
-from alasca_pl.training.parts import Parts
-from alasca_pl.training.steps import SupervisedStep
+from alasca_pl.steps.method import Method
+from alasca_pl.steps.supervised import SupervisedStep
 
 
 def at(epoch: int) -> Progress:
@@ -123,7 +123,7 @@ def test_a_step_that_forgets_nothing_is_a_step_without_selector(
     for each in (selector, None):
         networks = [make_network(seed, heads=()) for seed in (0, 1)]
         result = SupervisedStep()(
-            Parts(networks, [CrossEntropy(), CrossEntropy()], selector=each), make_batch(), at(20)
+            Method(networks, [CrossEntropy(), CrossEntropy()], selector=each), make_batch(), at(20)
         )
         result.loss.backward()
         gradients.append([weight.grad for network in networks for weight in network.parameters()])
@@ -196,14 +196,14 @@ def test_the_rate_is_estimated_once_and_the_ramp_begins_there():
     selector = SmallLossExchange(2, noise_rate="estimated", rate_factor=0.5, ramp_epochs=5, estimate_epoch=3)
     losses = torch.rand(2, 16, generator=torch.Generator().manual_seed(1))
     for epoch in range(3):
-        assert selector.scan(at(epoch)) is None
+        assert selector.scan_request(at(epoch)) is None
         # A pass that another part asked for is none of its business.
-        selector.refresh(result_of(two_groups()), at(epoch))
+        selector.receive_scan(result_of(two_groups()), at(epoch))
         assert torch.equal(weigh(selector, losses, epoch), torch.ones(2, 16))
-    assert selector.scan(at(3)) == ScanRequest(losses=True, probs=True)
-    selector.refresh(result_of(two_groups()), at(3))
-    assert selector.scan(at(3)) is None
-    assert selector.scan(at(4)) is None
+    assert selector.scan_request(at(3)) == ScanRequest(losses=True, probs=True)
+    selector.receive_scan(result_of(two_groups()), at(3))
+    assert selector.scan_request(at(3)) is None
+    assert selector.scan_request(at(4)) is None
     rates = [selector.forget_rate(epoch) for epoch in range(3, 10)]
     assert rates == pytest.approx([0.125 * min(step / 4, 1) for step in range(7)], abs=1e-4)
     assert int(weigh(selector, losses, 9)[1].sum()) == 14
@@ -211,24 +211,24 @@ def test_the_rate_is_estimated_once_and_the_ramp_begins_there():
 
 def test_a_missed_epoch_is_made_up_for():
     selector = SmallLossExchange(2, estimate_epoch=3, ramp_epochs=2)
-    assert selector.scan(at(8)) == ScanRequest(losses=True, probs=True)
-    selector.refresh(result_of(two_groups()), at(8))
+    assert selector.scan_request(at(8)) == ScanRequest(losses=True, probs=True)
+    selector.receive_scan(result_of(two_groups()), at(8))
     assert [selector.forget_rate(epoch) for epoch in (8, 9, 20)] == pytest.approx([0.0, 0.25, 0.25], abs=1e-4)
 
 
 def test_a_given_rate_asks_for_no_pass():
     selector = SmallLossExchange(2, noise_rate=0.3)
-    assert all(selector.scan(at(epoch)) is None for epoch in range(50))
+    assert all(selector.scan_request(at(epoch)) is None for epoch in range(50))
 
 
 def test_saved_and_loaded_it_goes_on_with_the_same_ramp():
     selector, other = (SmallLossExchange(2, estimate_epoch=2, ramp_epochs=4) for _ in range(2))
-    selector.refresh(result_of(two_groups()), at(2))
+    selector.receive_scan(result_of(two_groups()), at(2))
     file = io.BytesIO()
     torch.save(selector.state_dict(), file)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
-    assert other.scan(at(5)) is None
+    assert other.scan_request(at(5)) is None
     assert [other.forget_rate(epoch) for epoch in range(9)] == [selector.forget_rate(epoch) for epoch in range(9)]
     assert other.forget_rate(8) > 0.2
 

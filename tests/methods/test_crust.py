@@ -160,7 +160,7 @@ def everything(result: ScanResult) -> Targets:
 def test_the_table_equals_loops_over_classes_and_samples(seed: int, fraction: float, radius: float):
     result = result_for(seed, networks=2)
     selector = CrustSelector(40, CLASSES, 2, fraction=fraction, radius=radius)
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     weight = weights(selector, everything(result), 2)
     for m in range(2):
         assert weight[m].tolist() == table_by_hand(result, m, fraction, radius)
@@ -173,7 +173,7 @@ def test_gradients_of_the_batch_mean_are_smaller_and_reach_the_weights_only():
         for scale in ("sample", "batch")
     )
     for selector in (own, mean):
-        selector.refresh(result, at(5))
+        selector.receive_scan(result, at(5))
     one, other = (weights(selector, everything(result))[0] for selector in (own, mean))
     assert torch.equal(one > 0, other > 0)
     assert other.tolist() == table_by_hand(result, 0, 0.5, 2.0, scale=1 / 64)
@@ -185,7 +185,7 @@ def test_gradients_of_the_batch_mean_are_smaller_and_reach_the_weights_only():
 def test_the_whole_class_can_be_chosen():
     result = result_for(2)
     selector = CrustSelector(40, CLASSES, fraction=1.0)
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     assert (weights(selector, everything(result)) >= 1).all()
 
 
@@ -193,7 +193,7 @@ def test_a_class_of_one_sample_is_kept_and_one_of_none_does_no_harm():
     probs = torch.full((1, 3, CLASSES), 1 / CLASSES)
     result = ScanResult(torch.tensor([0, 0, 2]), probs=probs, head_weight=torch.ones(1, CLASSES, 4))
     selector = CrustSelector(3, CLASSES)
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     # The two alike stand for each other.
     assert weights(selector, everything(result)).tolist() == [[2.0, 0.0, 1.0]]
 
@@ -208,7 +208,7 @@ def test_nearly_all_of_a_clean_cluster_is_stood_for_by_weight():
     head = torch.randn(1, CLASSES, 8, generator=random)
     result = ScanResult(torch.zeros(200).long(), probs=F.softmax(logits, dim=1)[None], head_weight=head)
     selector = CrustSelector(200, CLASSES, radius=1.0)
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     weight = weights(selector, everything(result))[0]
     assert weight[wrong].sum() / weight.sum() < 0.1
 
@@ -219,20 +219,20 @@ def test_nearly_all_of_a_clean_cluster_is_stood_for_by_weight():
 )
 def test_when_a_pass_is_wanted(values: dict[str, int], epochs: list[int]):
     selector = CrustSelector(4, 2, **values)  # type: ignore[arg-type]
-    assert [epoch for epoch in range(12) if selector.scan(at(epoch)) == ScanRequest(probs=True)] == epochs
+    assert [epoch for epoch in range(12) if selector.scan_request(at(epoch)) == ScanRequest(probs=True)] == epochs
 
 
 def test_before_the_first_choice_everything_counts():
     result = result_for(0)
     selector = CrustSelector(40, CLASSES, 1)
-    selector.refresh(result, at(4))
+    selector.receive_scan(result, at(4))
     assert torch.equal(weights(selector, everything(result)), torch.ones(1, 40))
 
 
 def test_a_mixed_row_counts_like_its_own_sample():
     result = result_for(0)
     selector = CrustSelector(40, CLASSES)
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     own, partner = torch.arange(40), torch.arange(40).roll(7)
     targets = Targets(
         result.label.expand(2, -1), torch.stack([own, partner]), torch.tensor([[0.6], [0.4]]).expand(2, 40)
@@ -247,7 +247,7 @@ def test_the_mean_is_over_the_weights_of_the_selected():
 def test_saved_and_loaded_it_has_the_same_weights():
     result = result_for(0, networks=2)
     selector, other = CrustSelector(40, CLASSES, 2), CrustSelector(40, CLASSES, 2)
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     file = io.BytesIO()
     torch.save(selector.state_dict(), file)
     file.seek(0)
@@ -263,7 +263,7 @@ def test_predictions_of_a_diverged_run_are_refused():
     assert result.probs is not None
     result.probs[0, 1, 2] = math.nan
     with pytest.raises(ValueError, match="before epoch 5 are not finite"):
-        CrustSelector(40, CLASSES).refresh(result, at(5))
+        CrustSelector(40, CLASSES).receive_scan(result, at(5))
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_its_opinion_of_a_label_is_how_central_the_sample_is_in_its_class():
     result = result_for(4, networks=2)
     selector = CrustSelector(40, CLASSES, 2)
     assert selector.confidence(result.label) is None
-    selector.refresh(result, at(5))
+    selector.receive_scan(result, at(5))
     says = selector.confidence(result.label)
     assert says is not None and says.shape == (2, 40)
     assert result.probs is not None and result.head_weight is not None

@@ -38,7 +38,11 @@ def weights(part: MixtureFilter, index: Tensor, networks: int = 2) -> Tensor:
 
 def test_it_asks_for_losses_from_the_end_of_the_warmup_on():
     part = MixtureFilter(N, 2, warmup_epochs=12)
-    assert [part.scan(NOW._replace(epoch=e)) for e in (0, 11, 12, 30)] == [None, None, *[ScanRequest(losses=True)] * 2]
+    assert [part.scan_request(NOW._replace(epoch=e)) for e in (0, 11, 12, 30)] == [
+        None,
+        None,
+        *[ScanRequest(losses=True)] * 2,
+    ]
 
 
 def test_everything_counts_as_clean_before_the_first_fit():
@@ -51,7 +55,7 @@ def test_everything_counts_as_clean_before_the_first_fit():
 def test_probabilities_are_those_of_the_lower_group_of_scaled_losses():
     losses = two_groups()
     part = MixtureFilter(N, 2)
-    part.refresh(look(losses), NOW)
+    part.receive_scan(look(losses), NOW)
     for number in range(2):
         values = losses[number].double().numpy()
         values = (values - values.min()) / (values.max() - values.min())
@@ -65,7 +69,7 @@ def test_probabilities_are_those_of_the_lower_group_of_scaled_losses():
 def test_each_network_goes_by_the_word_of_the_next(networks: int):
     losses, index = two_groups(networks=networks), torch.tensor([7, 3, 25, 0])
     part = MixtureFilter(N, networks)
-    part.refresh(look(losses), NOW)
+    part.receive_scan(look(losses), NOW)
     own = part.confidence(torch.zeros(N))
     kept, told = weights(part, index, networks), part.clean_probability(index)
     for m in range(networks):
@@ -97,7 +101,7 @@ def test_a_memory_averages_the_latest_scaled_losses():
     looks = [two_groups(seed) for seed in range(4)]
     with_memory, alone = MixtureFilter(N, 2, memory_epochs=3), MixtureFilter(N, 2)
     for epoch, losses in enumerate(looks):
-        with_memory.refresh(look(losses), NOW._replace(epoch=epoch))
+        with_memory.receive_scan(look(losses), NOW._replace(epoch=epoch))
         recent = looks[max(0, epoch - 2) : epoch + 1]
         mean = sum((x - x.amin(1, True)) / (x.amax(1, True) - x.amin(1, True)) for x in recent) / len(recent)
         # Not scaled again by the part itself, so that the range of the mean must reach the fit as it is.
@@ -107,7 +111,7 @@ def test_a_memory_averages_the_latest_scaled_losses():
 
 def test_losses_without_two_groups_keep_everything():
     part = MixtureFilter(N, 1)
-    part.refresh(look(torch.full((1, N), 2.0)), NOW)
+    part.receive_scan(look(torch.full((1, N), 2.0)), NOW)
     assert (weights(part, torch.arange(N), 1) == 1).all()
 
 
@@ -115,26 +119,26 @@ def test_losses_that_are_not_finite_stop_the_run():
     losses = two_groups()
     losses[1, 3] = math.nan
     with pytest.raises(FloatingPointError, match="epoch 12"):
-        MixtureFilter(N, 2).refresh(look(losses), NOW)
+        MixtureFilter(N, 2).receive_scan(look(losses), NOW)
 
 
 def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
     part, other = MixtureFilter(N, 2, memory_epochs=3), MixtureFilter(N, 2, memory_epochs=3)
     for epoch in range(3):
-        part.refresh(look(two_groups(epoch)), NOW._replace(epoch=epoch))
+        part.receive_scan(look(two_groups(epoch)), NOW._replace(epoch=epoch))
     file = io.BytesIO()
     torch.save(part.state_dict(), file)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(other.confidence(torch.zeros(N)), part.confidence(torch.zeros(N)))
     for each in (part, other):
-        each.refresh(look(two_groups(9)), NOW)
+        each.receive_scan(look(two_groups(9)), NOW)
     assert torch.equal(part.clean.rows, other.clean.rows)
 
 
 def test_forward_leaves_the_probabilities_alone():
     part = MixtureFilter(N, 2)
-    part.refresh(look(two_groups()), NOW)
+    part.receive_scan(look(two_groups()), NOW)
     before = part.clean.rows.clone()
     assert torch.equal(weights(part, torch.arange(N)), weights(part, torch.arange(N)))
     assert torch.equal(part.clean.rows, before)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.elr import EarlyLearningRegularisation
+from alasca_pl.methods.elr import EarlyLearningRegularization
 
 NOW = Progress(0, 0, 10, 5)
 LOGITS = torch.tensor([[2.0, 1.0, 0.0]])
@@ -27,13 +27,13 @@ def loss_by_hand(logits: list[float], label: int, average: list[float], strength
 
 def test_worked_example():
     # First step: t = 0.3 p, so CE + 3 log(1 - 0.3 * sum of p squared).
-    criterion = EarlyLearningRegularisation(1, 3, strength=3.0, momentum=0.7)
+    criterion = EarlyLearningRegularization(1, 3, strength=3.0, momentum=0.7)
     criterion.observe(LOGITS, torch.tensor([0]))
     assert criterion(LOGITS, ONE, NOW).item() == pytest.approx(-0.091135, abs=2e-6)
 
 
 def test_several_visits_equal_loops_over_samples_and_classes(generator: torch.Generator):
-    criterion = EarlyLearningRegularisation(5, 3, strength=2.0, momentum=0.6)
+    criterion = EarlyLearningRegularization(5, 3, strength=2.0, momentum=0.6)
     averages = {number: [0.0, 0.0, 0.0] for number in range(5)}
     index, label = torch.tensor([4, 1, 2]), torch.tensor([0, 2, 2])
     for _ in range(3):
@@ -50,7 +50,7 @@ def test_several_visits_equal_loops_over_samples_and_classes(generator: torch.Ge
 
 
 def test_a_mixed_row_is_pulled_towards_the_mix_of_its_averages(generator: torch.Generator):
-    criterion = EarlyLearningRegularisation(3, 3, strength=2.0, momentum=0.0)
+    criterion = EarlyLearningRegularization(3, 3, strength=2.0, momentum=0.0)
     seen = torch.randn(3, 3, generator=generator)
     criterion.observe(seen, torch.arange(3))
     logits = torch.randn(2, 3, generator=generator)
@@ -74,15 +74,15 @@ def test_strength_zero_and_unseen_samples_give_cross_entropy(generator: torch.Ge
     logits, label = torch.randn(4, 3, generator=generator), torch.tensor([0, 1, 2, 0])
     targets = Targets.unmixed(label, torch.arange(4))
     expected = F.cross_entropy(logits, label, reduction="none")
-    torch.testing.assert_close(EarlyLearningRegularisation(4, 3)(logits, targets, NOW), expected)
-    off = EarlyLearningRegularisation(4, 3, strength=0.0)
+    torch.testing.assert_close(EarlyLearningRegularization(4, 3)(logits, targets, NOW), expected)
+    off = EarlyLearningRegularization(4, 3, strength=0.0)
     off.observe(logits, torch.arange(4))
     torch.testing.assert_close(off(logits, targets, NOW), expected)
 
 
 def test_gradient_flows_through_the_prediction_and_not_through_the_average():
     """The gradient equals finite differences of the loss with the average held fixed."""
-    criterion = EarlyLearningRegularisation(1, 3, strength=3.0, momentum=0.7)
+    criterion = EarlyLearningRegularization(1, 3, strength=3.0, momentum=0.7)
     logits = LOGITS.double().requires_grad_()
     criterion.observe(logits, torch.tensor([0]))
     assert not criterion.average.rows.requires_grad
@@ -97,7 +97,7 @@ def test_gradient_flows_through_the_prediction_and_not_through_the_average():
 
 
 def test_agreement_lowers_the_loss_and_the_clamp_bounds_it():
-    criterion = EarlyLearningRegularisation(1, 3, strength=3.0, momentum=0.0)
+    criterion = EarlyLearningRegularization(1, 3, strength=3.0, momentum=0.0)
     certain = torch.tensor([[1e4, 0.0, 0.0]], requires_grad=True)
     before = criterion(certain, ONE, NOW).item()
     criterion.observe(certain.detach(), torch.tensor([0]))
@@ -109,13 +109,13 @@ def test_agreement_lowers_the_loss_and_the_clamp_bounds_it():
 
 
 def test_confidence_is_the_average_of_the_label():
-    criterion = EarlyLearningRegularisation(2, 3, momentum=0.7)
+    criterion = EarlyLearningRegularization(2, 3, momentum=0.7)
     criterion.observe(LOGITS, torch.tensor([1]))
     assert criterion.confidence(torch.tensor([0, 1])).tolist() == pytest.approx([0.0, 0.3 * 0.244728], abs=1e-6)
 
 
 def test_forward_twice_gives_the_same_and_leaves_the_table_alone():
-    criterion = EarlyLearningRegularisation(1, 3)
+    criterion = EarlyLearningRegularization(1, 3)
     criterion.observe(LOGITS, torch.tensor([0]))
     before = criterion.average.rows.clone()
     assert torch.equal(criterion(LOGITS, ONE, NOW), criterion(LOGITS, ONE, NOW))
@@ -123,7 +123,7 @@ def test_forward_twice_gives_the_same_and_leaves_the_table_alone():
 
 
 def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
-    criterion, other = EarlyLearningRegularisation(1, 3), EarlyLearningRegularisation(1, 3)
+    criterion, other = EarlyLearningRegularization(1, 3), EarlyLearningRegularization(1, 3)
     criterion.observe(LOGITS, torch.tensor([0]))
     assert not torch.equal(criterion(LOGITS, ONE, NOW), other(LOGITS, ONE, NOW))
     other.load_state_dict(criterion.state_dict())
@@ -137,4 +137,4 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
 )
 def test_a_value_outside_its_range_is_named(name: str, value: float):
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
-        EarlyLearningRegularisation(2, 3, **{name: value})
+        EarlyLearningRegularization(2, 3, **{name: value})

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.elr import EarlyLearningRegularisation
+from alasca_pl.methods.elr import EarlyLearningRegularization
 from alasca_pl.methods.elr_plus import EarlyLearningPlus
 
 
@@ -55,7 +55,7 @@ def test_equals_loops_over_rows_and_classes(sharpen: bool, coef_step: int, ramp:
 def test_predictions_are_averaged_without_a_clamp():
     """A certain prediction is kept as it is; ELR's own average clamps it and scales it."""
     logits, index = torch.tensor([[50.0, 0.0, 0.0]]), torch.tensor([0])
-    plus, plain = EarlyLearningPlus(1, 3, momentum=0.0), EarlyLearningRegularisation(1, 3, momentum=0.0)
+    plus, plain = EarlyLearningPlus(1, 3, momentum=0.0), EarlyLearningRegularization(1, 3, momentum=0.0)
     for each in (plus, plain):
         each.observe(logits, index)
     assert plus.average.rows[0].tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-12)

@@ -121,7 +121,9 @@ def test_classes_are_fitted_apart(generator: torch.Generator):
 )
 def test_looks_are_taken_before_these_epochs_counted_from_one(values: dict[str, int], epochs: list[int]):
     selector = FineSelector(4, 2, 1, **values)
-    assert [epoch + 1 for epoch in range(120) if selector.scan(at(epoch)) == ScanRequest(features=True)] == epochs
+    assert [
+        epoch + 1 for epoch in range(120) if selector.scan_request(at(epoch)) == ScanRequest(features=True)
+    ] == epochs
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -129,7 +131,7 @@ def test_planted_noise_is_found(seed: int):
     features, label, wrong = planted(seed)
     selector = selector_for(seed=seed)
     for epoch in range(2):
-        selector.refresh(ScanResult(label, features=features), at(epoch))
+        selector.receive_scan(ScanResult(label, features=features), at(epoch))
         weight = weights(selector, torch.arange(240))[0]
         assert weight[~wrong].mean() > 0.9
         assert weight[wrong].mean() < 0.05
@@ -144,7 +146,7 @@ def test_a_refresh_is_the_chain_of_its_functions():
     selector = selector_for(reference="selected", threshold=0.6)
     reference = torch.ones(240, dtype=torch.bool)
     for epoch in range(3):
-        selector.refresh(ScanResult(label, features=features), at(epoch))
+        selector.receive_scan(ScanResult(label, features=features), at(epoch))
         scores = alignment_scores(features[0], label, class_eigenvectors(features[0], label, reference, CLASSES))
         for k in range(CLASSES):
             members = label == k
@@ -160,7 +162,7 @@ def test_the_reference_of_later_looks_is_a_choice():
     for reference in ("selected", "all"):
         selector = selector_for(reference=reference)
         for epoch in range(2):
-            selector.refresh(ScanResult(label, features=features), at(epoch))
+            selector.receive_scan(ScanResult(label, features=features), at(epoch))
             tables[reference, epoch] = selector.posterior.rows.clone()
     assert torch.allclose(tables["selected", 0], tables["all", 0], atol=1e-6)
     assert torch.allclose(tables["all", 0], tables["all", 1], atol=1e-3)
@@ -176,14 +178,14 @@ def test_before_the_first_look_everything_counts_and_there_is_no_opinion():
 def test_a_pass_for_another_part_changes_nothing():
     features, label, _ = planted(0)
     selector = selector_for(warmup_epochs=10)
-    selector.refresh(ScanResult(label, features=features), at(3))
+    selector.receive_scan(ScanResult(label, features=features), at(3))
     assert torch.equal(weights(selector, torch.arange(240)), torch.ones(1, 240))
 
 
 def test_threshold_zero_keeps_everything():
     features, label, _ = planted(1)
     selector = selector_for(threshold=0.0)
-    selector.refresh(ScanResult(label, features=features), at(0))
+    selector.receive_scan(ScanResult(label, features=features), at(0))
     assert selector.posterior.rows.min() < 1e-6
     assert torch.equal(weights(selector, torch.arange(240)), torch.ones(1, 240))
 
@@ -195,13 +197,13 @@ def test_a_class_of_which_nothing_is_left_is_reported(caplog: pytest.LogCaptureF
     features[0, label == 2] = torch.stack([angle.cos(), angle.sin()], dim=1) @ torch.eye(SIZE)[2:4]
     selector = selector_for(threshold=1.0)
     with caplog.at_level(logging.INFO):
-        selector.refresh(ScanResult(label, features=features), at(0))
+        selector.receive_scan(ScanResult(label, features=features), at(0))
     left = [int(selector.selected[0, label == k].sum()) for k in range(CLASSES)]
     assert left[2] == 0
     assert sum("no sample is selected of class" in message and "2" in message for message in caplog.messages) == 1
     assert f"network 0: selected {sum(left)} of 240 samples" in caplog.messages
     # The next look starts from all samples of the class again.
-    selector.refresh(ScanResult(label, features=features), at(1))
+    selector.receive_scan(ScanResult(label, features=features), at(1))
     assert torch.isfinite(selector.posterior.rows).all()
 
 
@@ -209,9 +211,9 @@ def test_networks_look_at_their_own_features_and_may_exchange():
     features, label, _ = planted(2, networks=3, spread=0.4)
     plain, exchanged = selector_for(networks=3), selector_for(networks=3, exchange=True)
     for selector in (plain, exchanged):
-        selector.refresh(ScanResult(label, features=features), at(0))
+        selector.receive_scan(ScanResult(label, features=features), at(0))
     alone = selector_for(networks=1)
-    alone.refresh(ScanResult(label, features=features[:1]), at(0))
+    alone.receive_scan(ScanResult(label, features=features[:1]), at(0))
     assert torch.equal(plain.selected[0], alone.selected[0])
     assert torch.equal(plain.selected, exchanged.selected)
     index = torch.randperm(240, generator=torch.Generator().manual_seed(0))[:50]
@@ -224,7 +226,7 @@ def test_networks_look_at_their_own_features_and_may_exchange():
 def test_a_mixed_row_counts_by_its_shares(generator: torch.Generator):
     features, label, _ = planted(0, networks=2)
     selector = selector_for(networks=2)
-    selector.refresh(ScanResult(label, features=features), at(0))
+    selector.receive_scan(ScanResult(label, features=features), at(0))
     index = torch.randint(240, (2, 30), generator=generator)
     share = torch.rand(30, generator=generator)
     targets = Targets(label[index], index, torch.stack([share, 1 - share]))
@@ -239,7 +241,7 @@ def test_a_mixed_row_counts_by_its_shares(generator: torch.Generator):
 def test_the_weights_follow_the_type_of_the_losses_and_forward_changes_nothing():
     features, label, _ = planted(0)
     selector = selector_for()
-    selector.refresh(ScanResult(label, features=features), at(0))
+    selector.receive_scan(ScanResult(label, features=features), at(0))
     before = selector.posterior.rows.clone()
     targets = Targets.unmixed(label[:9], torch.arange(9))
     one, other = (selector(torch.zeros(1, 9, dtype=torch.float64), [], targets, at(0)) for _ in range(2))
@@ -251,7 +253,7 @@ def test_the_weights_follow_the_type_of_the_losses_and_forward_changes_nothing()
 def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
     features, label, _ = planted(0, wrong_share=0.4, spread=0.4)
     selector, other = selector_for(), selector_for()
-    selector.refresh(ScanResult(label, features=features), at(0))
+    selector.receive_scan(ScanResult(label, features=features), at(0))
     file = io.BytesIO()
     torch.save(selector.state_dict(), file)
     file.seek(0)
@@ -259,7 +261,7 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
     assert torch.equal(other.selected, selector.selected)
     assert other.confidence(label) is not None
     for each in (selector, other):
-        each.refresh(ScanResult(label, features=features), at(1))
+        each.receive_scan(ScanResult(label, features=features), at(1))
     assert torch.equal(other.posterior.rows, selector.posterior.rows)
 
 
@@ -267,7 +269,7 @@ def test_features_of_a_diverged_run_are_refused():
     features, label, _ = planted(0)
     features[0, 3, 2] = math.nan
     with pytest.raises(ValueError, match="before epoch 0 are not finite"):
-        selector_for().refresh(ScanResult(label, features=features), at(0))
+        selector_for().receive_scan(ScanResult(label, features=features), at(0))
 
 
 @pytest.mark.parametrize(

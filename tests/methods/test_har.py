@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alasca_pl.core.types import NetworkOutput, Progress, StepView, Tap, Targets
+from alasca_pl.core.types import NetworkOutput, NormOutput, Progress, StepView, Targets
 from alasca_pl.methods import har
 from alasca_pl.methods.har import HeteroskedasticAdaptiveRegularizer, class_strengths_from, read_class_accuracy
 from alasca_pl.models.backbones import small_resnet
 from alasca_pl.models.network import Network
-from alasca_pl.models.taps import tapped_layers
+from alasca_pl.models.norm_outputs import norm_layers
 
 NOW = Progress(0, 0, 10, 5)
 FACTORS = [1.0, 0.25, 0.5]
@@ -44,7 +44,7 @@ class Recorded(nn.Module):
 def tiny_network(norm: str) -> Network:
     torch.manual_seed(3)
     network = Network(small_resnet(1, 4, num_stages=2, norm=norm), 3).double()
-    for layer in tapped_layers(network.backbone):
+    for layer in norm_layers(network.backbone):
         # Away from ones, so that a forgotten factor shows; and of both signs.
         nn.init.normal_(layer.weight)
         nn.init.normal_(layer.bias)
@@ -72,7 +72,7 @@ def view_of(output: NetworkOutput, label: Tensor, targets: Targets | None = None
 
 
 def penalty_of(network: Network, image: Tensor, label: Tensor, **options) -> Tensor:
-    network.enable_taps()
+    network.enable_norm_outputs()
     return HeteroskedasticAdaptiveRegularizer(3, class_strengths=FACTORS, **options)(view_of(network(image), label))
 
 
@@ -109,7 +109,7 @@ def test_value_and_gradient_equal_those_of_activations_before_the_affine_part(no
 
 def test_gradcheck(generator: torch.Generator):
     network = tiny_network("group")
-    network.enable_taps()
+    network.enable_norm_outputs()
     image, label = sample(generator, size=2)
     names = [name for name, each in network.named_parameters() if "stages.1" in name and each.ndim == 1][:4]
     regularizer = HeteroskedasticAdaptiveRegularizer(3, class_strengths=FACTORS)
@@ -130,9 +130,11 @@ def test_gradgradcheck_of_the_norm():
     regularizer = HeteroskedasticAdaptiveRegularizer(2, class_strengths=[1.0, 0.5])
 
     def penalty(weight: Tensor, scale: Tensor) -> Tensor:
-        tapped = value * 1.0
-        logits = tapped.flatten(1).tanh() @ weight.T
-        return regularizer(view_of(NetworkOutput(logits, (), logits, (Tap(tapped, scale),)), torch.tensor([1])))
+        normalised = value * 1.0
+        logits = normalised.flatten(1).tanh() @ weight.T
+        return regularizer(
+            view_of(NetworkOutput(logits, (), logits, (NormOutput(normalised, scale),)), torch.tensor([1]))
+        )
 
     scale = torch.tensor([1.5, -0.5], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(penalty, (weight, scale))
@@ -142,8 +144,10 @@ def test_gradgradcheck_of_the_norm():
 def test_worked_example():
     """One layer without a nonlinearity: dCE/dvalue = p - onehot = (-0.5, 0.5), times scales 2 and 4: (-1, 2)."""
     value = torch.zeros(1, 2, 1, 1, requires_grad=True)
-    tapped = value * 1.0
-    output = NetworkOutput(tapped.flatten(1), (), tapped.flatten(1), (Tap(tapped, torch.tensor([2.0, 4.0])),))
+    normalised = value * 1.0
+    output = NetworkOutput(
+        normalised.flatten(1), (), normalised.flatten(1), (NormOutput(normalised, torch.tensor([2.0, 4.0])),)
+    )
     regularizer = HeteroskedasticAdaptiveRegularizer(2, class_strengths=[0.5, 1.0])
     assert regularizer(view_of(output, torch.tensor([0]))).item() == pytest.approx(0.5 * math.sqrt(5))
 
@@ -160,7 +164,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPa
 
 def test_a_mixed_row_has_the_mix_of_its_factors(generator: torch.Generator):
     network = tiny_network("group")
-    network.enable_taps()
+    network.enable_norm_outputs()
     image, _ = sample(generator, size=2)
     label = torch.tensor([[0, 1], [1, 2]])
     weight = torch.tensor([[0.75, 0.4], [0.25, 0.6]], dtype=torch.float64)
@@ -185,7 +189,7 @@ def test_a_loss_of_zero_slope_costs_nothing_and_has_a_finite_gradient():
 
 def test_in_mixed_precision_norms_are_full(generator: torch.Generator):
     network = tiny_network("batch").float()
-    network.enable_taps()
+    network.enable_norm_outputs()
     image, label = sample(generator, size=8)
     regularizer = HeteroskedasticAdaptiveRegularizer(3, class_strengths=FACTORS)
     full = regularizer(view_of(network(image.float()), label))
@@ -203,11 +207,11 @@ def test_in_mixed_precision_norms_are_full(generator: torch.Generator):
 def test_with_strength_zero_it_asks_for_nothing_and_gives_zeros(make_network: Callable):
     off = HeteroskedasticAdaptiveRegularizer(3, strength=0.0, class_strengths=FACTORS)
     on = HeteroskedasticAdaptiveRegularizer(3, strength=0.1, class_strengths=FACTORS)
-    assert (off.needs, on.needs) == (frozenset(), frozenset({"taps"}))
+    assert (off.needs, on.needs) == (frozenset(), frozenset({"norm_outputs"}))
     output = make_network(num_classes=3)(torch.randn(2, 1, 8, 8))
     penalty = off(view_of(output, torch.tensor([0, 1])))
     assert torch.equal(penalty, torch.zeros(2)) and not penalty.requires_grad
-    with pytest.raises(ValueError, match="enable_taps"):
+    with pytest.raises(ValueError, match="enable_norm_outputs"):
         on(view_of(output, torch.tensor([0, 1])))
 
 

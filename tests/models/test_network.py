@@ -21,7 +21,7 @@ def test_shapes_of_all_outputs(make_network: MakeNetwork, make_batch: MakeBatch)
     assert output.logits.shape == (6, 5)
     assert [logits.shape for logits in output.aux_logits] == [(6, 5), (6, 5)]
     assert output.features.shape == (6, 16)
-    assert output.taps == ()
+    assert output.norm_outputs == ()
 
 
 def test_main_logits_are_the_head_on_the_pooled_last_map(make_network: MakeNetwork, make_batch: MakeBatch):

@@ -115,7 +115,7 @@ def test_hashes_of_the_data_must_agree_if_both_are_known(tmp_path, file, data, f
 
 
 def test_a_validation_part_of_its_own_keeps_its_labels(tmp_path):
-    found = FileNoise(saved(tmp_path, drawn())).draw(samples(part="val", own_part=True))
+    found = FileNoise(saved(tmp_path, drawn())).draw(samples(part="val", own_split=True))
     assert found.label.tolist() == CLEAN.tolist()
 
 

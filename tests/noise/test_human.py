@@ -125,9 +125,9 @@ def test_the_file_is_compared_with_labels_known_to_be_right_if_there_are_any(tmp
 def test_a_validation_part_of_its_own_keeps_its_labels_and_says_so(tmp_path, caplog):
     write_ten(tmp_path)
     with caplog.at_level(logging.INFO):
-        drawn = noise(tmp_path).draw(samples(np.arange(30) % 10, part="val", own_part=True))
+        drawn = noise(tmp_path).draw(samples(np.arange(30) % 10, part="val", own_split=True))
     assert drawn.label.tolist() == (np.arange(30) % 10).tolist()
-    assert drawn.own_part
+    assert drawn.own_split
     assert "val part is the data set's own and keeps its labels" in caplog.text
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from alasca_pl import run as runs
 from alasca_pl.cli.arguments import quote_paths
 from alasca_pl.cli.train_command import comparison
 from alasca_pl.core.errors import UserError
+from alasca_pl.runs import training_run as runs
 from running import config_for, train
 
 
@@ -109,7 +109,7 @@ def test_the_command_to_compare_with_leaves_out_what_is_about_alasca(monkeypatch
 def test_a_method_may_set_what_the_data_set_recommends(tmp_path):
     """Recommendations of a data set give way to an optimiser's or method's own values."""
     assert config_for("model=small", "data=cifar10")["optim"]["lr"] == 0.02
-    assert config_for("model=small", "data=cifar10", "recipe.lr=0.3")["optim"]["optimizer"]["lr"] == 0.3
+    assert config_for("model=small", "data=cifar10", "suggested.lr=0.3")["optim"]["optimizer"]["lr"] == 0.3
     config = config_for("model=small", "data=cifar100", "optim=sgd_cosine", "optim.lr=0.1")
     assert config["optim"]["optimizer"]["lr"] == 0.1 and "milestones" not in config["optim"]
     assert config_for("data=npz", "data.path=x.npz")["noise"]["_target_"].endswith("NoiseModel")

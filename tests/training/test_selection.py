@@ -17,17 +17,19 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import binary_auroc
 
 from alasca_pl.core.parts import GradientTransform, SampleSelector
+from alasca_pl.core.quality import auroc, selection_quality
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch, DataFacts, Progress, Targets
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.models.network import Network
 from alasca_pl.noise.labels import NoisyLabels
-from alasca_pl.training.callbacks.monitor import NoiseMonitor, auroc
-from alasca_pl.training.callbacks.selection import SelectionCounts, SelectionRefresh, selection_quality
+from alasca_pl.steps.method import Method
+from alasca_pl.steps.supervised import SupervisedStep
+from alasca_pl.training.callbacks.monitor import NoiseMonitor
+from alasca_pl.training.callbacks.scans import ScanCallback
+from alasca_pl.training.callbacks.selection_counts import SelectionCounts
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
-from alasca_pl.training.parts import Parts
-from alasca_pl.training.steps import SupervisedStep
 
 MakeNetwork = Callable[..., Network]
 N, K = 20, 4
@@ -71,10 +73,10 @@ class Looker(SampleSelector):
         self.epochs, self.request = epochs, request
         self.seen: list[tuple[Progress, ScanResult]] = []
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         return self.request if progress.epoch in self.epochs else None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         self.seen.append((progress, result))
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
@@ -86,10 +88,10 @@ class LookingTransform(GradientTransform):
         super().__init__()
         self.seen: list[tuple[int, ScanResult]] = []
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         return ScanRequest(features=True) if progress.epoch == 2 else None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         self.seen.append((progress.epoch, result))
 
     def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
@@ -100,7 +102,7 @@ def make_module(networks: Sequence[Network], selector: SampleSelector | None = N
     facts = DataFacts("toy", K, N, (1, 8, 8), "", tuple("abcd"), (0.5,), (0.25,))
     criteria = [CrossEntropy() for _ in networks]
     optim = OptimConfig(lambda p: torch.optim.SGD(p, 0.1))
-    return NoisyLabelModule(Parts(networks, criteria, selector=selector, **parts), SupervisedStep(), optim, facts)
+    return NoisyLabelModule(Method(networks, criteria, selector=selector, **parts), SupervisedStep(), optim, facts)
 
 
 @pytest.mark.filterwarnings(
@@ -118,7 +120,7 @@ def test_parts_that_ask_share_one_look_before_the_epoch(make_network: MakeNetwor
             assert network.training
             before.append(F.cross_entropy(network(images()).logits, label, reduction="none").detach())
 
-    refresh = SelectionRefresh()
+    refresh = ScanCallback()
     options: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False}
     options |= {"enable_progress_bar": False, "enable_model_summary": False, "callbacks": [refresh, Reference()]}
     with caplog.at_level(logging.INFO, "alasca_pl"):
@@ -143,7 +145,7 @@ def test_parts_that_ask_share_one_look_before_the_epoch(make_network: MakeNetwor
 def test_a_part_that_would_first_look_after_the_end_is_named(make_network: MakeNetwork, caplog, epochs, said):
     module = make_module([make_network(heads=())], Looker(epochs, ScanRequest(losses=True)))
     options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
-    options |= {"enable_progress_bar": False, "enable_model_summary": False, "callbacks": [SelectionRefresh()]}
+    options |= {"enable_progress_bar": False, "enable_model_summary": False, "callbacks": [ScanCallback()]}
     L.Trainer(max_epochs=2, **options).fit(module, Data())
     lines = [record.getMessage() for record in caplog.records if "first looks" in record.getMessage()]
     assert bool(lines) == said
@@ -234,7 +236,7 @@ class Epoch:
     def feed(self, batches: Iterable[Batch], epoch: int = 0) -> list[dict[str, Any]]:
         outputs = []
         for batch in batches:
-            result = self.module.step(self.module.parts, batch, Progress(epoch, 0, 10, 4))
+            result = self.module.step(self.module.method, batch, Progress(epoch, 0, 10, 4))
             output = {"terms": result.terms, "weight": result.weight, "losses": result.losses}
             outputs.append(output | {"logits": torch.stack(result.logits).mean(dim=0)})
             self.monitor.on_train_batch_end(mock.Mock(), self.module, outputs[-1], batch, 0)
@@ -302,7 +304,7 @@ def test_without_a_selector_or_clean_labels_nothing_is_said_of_selections(known:
 def test_a_step_without_base_losses_is_measured_without_them(make_network: MakeNetwork):
     epoch = two_networks(make_network)
     (batch,) = deal([0, 1, 2, 3])
-    result = epoch.module.step(epoch.module.parts, batch, Progress(0, 0, 10, 4))
+    result = epoch.module.step(epoch.module.method, batch, Progress(0, 0, 10, 4))
     output = {"terms": result.terms, "weight": result.weight, "logits": result.logits[0], "losses": None}
     epoch.monitor.on_train_batch_end(mock.Mock(), epoch.module, output, batch, 0)
     metrics = epoch.end()

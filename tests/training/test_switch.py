@@ -35,7 +35,7 @@ def test_the_penalty_reaches_the_backbone(tmp_path):
     train(tmp_path / "off", "alasca=none", "epochs=1")
     train(tmp_path / "on", "alasca=paper", "epochs=1")
     without, with_alasca = (checkpoint(tmp_path / run)["state_dict"] for run in ("off", "on"))
-    first = "parts.networks.0.backbone.stages.0.0.weight"
+    first = "method.networks.0.backbone.stages.0.0.weight"
     assert not torch.equal(without[first], with_alasca[first])
 
 

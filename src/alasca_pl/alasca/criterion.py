@@ -62,14 +62,16 @@ class AdaptiveLabelSmoothing(Criterion):
         super().__init__()
         check_target(target)
         self.target: SmoothingTarget = target
-        self.trust = LabelConfidence(num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent)
+        self.label_confidence = LabelConfidence(
+            num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent
+        )
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
-        self.trust.observe(logits, index)
+        self.label_confidence.observe(logits, index)
 
     def confidence(self, label: Tensor) -> Tensor:
-        return self.trust.of_labels(label)
+        return self.label_confidence.of_labels(label)
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
-        smoothing = self.trust.smoothing(targets, progress)
+        smoothing = self.label_confidence.smoothing(targets, progress)
         return (targets.weight * smoothed_loss(logits, targets.label, smoothing, self.target)).sum(dim=0)

@@ -39,7 +39,7 @@ class AlascaRegularizer(Regularizer):
         ramp_epochs: See ``LabelConfidence``.
         exponent: See ``LabelConfidence``.
         target: Where smoothed mass goes, see ``smoothed_loss``.
-        ac_on: ``all`` samples, as in the authors' code for Co-teaching, or only those ``selected`` for the main loss; the
+        aux_samples: ``all`` samples, as in the authors' code for Co-teaching, or only those ``selected`` for the main loss; the
             mean is then over these.
         shared_ema: Whether several networks share one table, as in the authors' code for Co-teaching; by default each has
             its own. At every step the shared one moves towards each network's logits in turn, before any loss is taken.
@@ -63,29 +63,31 @@ class AlascaRegularizer(Regularizer):
         ramp_epochs: float = 30,
         exponent: float = 1.0,
         target: SmoothingTarget = "others",
-        ac_on: Literal["all", "selected"] = "all",
+        aux_samples: Literal["all", "selected"] = "all",
         shared_ema: bool = False,
     ) -> None:
         super().__init__(strength)
         check_target(target)
         if not isinstance(shared_ema, bool):
             raise ValueError(f"shared_ema must be true or false, got {shared_ema!r}")
-        if ac_on not in ("all", "selected"):
-            raise ValueError(f"unknown ac_on {ac_on!r}; choose one of all, selected")
+        if aux_samples not in ("all", "selected"):
+            raise ValueError(f"unknown aux_samples {aux_samples!r}; choose one of all, selected")
         self.target: SmoothingTarget = target
-        self.ac_on = ac_on
+        self.aux_samples = aux_samples
         self.shared = shared_ema
-        self.trust = LabelConfidence(num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent)
+        self.label_confidence = LabelConfidence(
+            num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent
+        )
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
-        self.trust.observe(logits, index)
+        self.label_confidence.observe(logits, index)
 
     def confidence(self, label: Tensor) -> Tensor:
-        return self.trust.of_labels(label)
+        return self.label_confidence.of_labels(label)
 
     def forward(self, view: StepView) -> Tensor:
-        loss = _loss_on_heads(view, self.trust.smoothing(view.targets, view.progress), self.target)
-        if self.ac_on == "all":
+        loss = _loss_on_heads(view, self.label_confidence.smoothing(view.targets, view.progress), self.target)
+        if self.aux_samples == "all":
             return loss
         selected = (view.weight > 0).to(loss.dtype)
         # The step takes the mean over the global batch; so much larger, it becomes the mean over what is selected of it.

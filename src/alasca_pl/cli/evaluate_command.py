@@ -20,7 +20,7 @@ def evaluate() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
 def _evaluate(cfg: DictConfig) -> None:
-    from alasca_pl.evaluation import evaluate_checkpoint, render_evaluation
+    from alasca_pl.runs.evaluate import evaluate_checkpoint, render_evaluation
 
     with one_message():
         config = plain_config(cfg)

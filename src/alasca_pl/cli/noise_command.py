@@ -13,7 +13,7 @@ from alasca_pl.cli.arguments import option_name, quote_paths, quoted, unquoted
 from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_config, quieten
 from alasca_pl.core.errors import UserError
 
-_DATA_GROUPS = ("data", "seed", "experiment", "recipe")
+_DATA_GROUPS = ("data", "seed", "experiment", "suggested")
 _HELP = """\
 alasca-noise: wrong labels as files, drawn once for many runs.
 
@@ -65,7 +65,7 @@ def _noise_file(command: str, arguments: Sequence[str]) -> str:
 
 
 def _inspect_noise(arguments: Sequence[str]) -> None:
-    from alasca_pl.noise_files import inspect_noise_file
+    from alasca_pl.runs.noise_files import inspect_noise_file
 
     file = _noise_file("inspect", arguments)
     others = [item for item in arguments if item != file]
@@ -79,7 +79,7 @@ def _inspect_noise(arguments: Sequence[str]) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
 def _make_noise(cfg: DictConfig) -> None:
-    from alasca_pl.noise_files import make_noise_file
+    from alasca_pl.runs.noise_files import make_noise_file
 
     quieten()
     with one_message():
@@ -94,7 +94,7 @@ def _make_noise(cfg: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
 def _verify_noise(cfg: DictConfig) -> None:
-    from alasca_pl.noise_files import verify_noise_file
+    from alasca_pl.runs.noise_files import verify_noise_file
 
     quieten()
     with one_message():

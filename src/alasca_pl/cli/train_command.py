@@ -23,7 +23,7 @@ from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_mess
 from alasca_pl.core.errors import UserError
 
 if TYPE_CHECKING:
-    from alasca_pl.run import Run
+    from alasca_pl.runs.training_run import Run
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ def _train(cfg: DictConfig) -> None:
         _relaunch()
         return
     # Imported late, so that a wrong option is reported at once.
-    from alasca_pl import run as runs
-    from alasca_pl.analysis.summary import render
+    from alasca_pl.report.summary import render
+    from alasca_pl.runs import training_run as runs
 
     quieten()
 

@@ -17,7 +17,7 @@ class Part(nn.Module):
     """What criteria, selectors, regularizers and mixers have in common."""
 
     needs: frozenset[str] = frozenset()
-    """Fields of ``NetworkOutput`` that exist only if asked for: ``aux_logits`` (with ``aux_features``), ``taps``."""
+    """Fields of ``NetworkOutput`` that exist only if asked for: ``aux_logits`` (with ``aux_features``), ``norm_outputs``."""
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
         """Update the state that the part keeps per sample; called once per step and network, before any loss.
@@ -49,15 +49,15 @@ class ScanningPart(Part):
     look again.
     """
 
-    first_look: str = ""
+    first_scan_option: str = ""
     """Name of the option that says before which epoch it looks first, for messages."""
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         """Say what to collect before the epoch that begins at ``progress``, or None for nothing."""
         return None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
-        """Take in what was collected; called on every rank with the same result, if ``scan`` asked for one."""
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
+        """Take in what was collected; called on every rank with the same result, if ``scan_request`` asked for one."""
 
 
 class Criterion(Part):

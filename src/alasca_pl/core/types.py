@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     """Images of the partners, like ``image``."""
 
 
-class Tap(NamedTuple):
+class NormOutput(NamedTuple):
     """An activation after a normalisation layer, for penalties on its gradient."""
 
     value: Tensor
@@ -49,7 +49,7 @@ class NetworkOutput(NamedTuple):
     """Each (B, K), shallow to deep; empty without auxiliary heads."""
     features: Tensor
     """(B, D) input of the main head."""
-    taps: tuple[Tap, ...] = ()
+    norm_outputs: tuple[NormOutput, ...] = ()
     """Activations inside the backbone's blocks; empty unless a part needs them."""
     aux_features: tuple[Tensor, ...] = ()
     """Each (B, D), input of the last layer of each auxiliary head; empty without auxiliary heads."""
@@ -129,7 +129,7 @@ class DataFacts(NamedTuple):
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, ...]
     """Likewise."""
-    eval_parts: tuple[str, ...] = ("val", "test")
+    eval_splits: tuple[str, ...] = ("val", "test")
     """Names of the parts that accuracy is measured on."""
     realised_rate: float | None = None
     """True share of wrong labels in the training split, or None where nobody knows. Only for measuring, and for methods

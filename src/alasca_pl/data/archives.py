@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
-from alasca_pl.data.files import unsafe
+from alasca_pl.data.names import unsafe
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 

@@ -8,8 +8,8 @@ import numpy as np
 from filelock import FileLock
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from alasca_pl.data.arrays import ImageArrays, RawData
 from alasca_pl.data.npz import read_npz
+from alasca_pl.data.samples import ImageArrays, RawData
 
 # For array files, which need not bring names; torchvision's files do.
 _NAMES = {"cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")}

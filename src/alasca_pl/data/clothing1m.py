@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from alasca_pl.data.arrays import RawData
-from alasca_pl.data.files import ImageFiles, PathImages, name_some
+from alasca_pl.data.images import PathImages
 from alasca_pl.data.listfiles import find_base, find_list, read_keys, read_pairs
+from alasca_pl.data.names import name_some
+from alasca_pl.data.samples import ImageFiles, RawData
 from alasca_pl.noise.labels import Labels
 
 CLASS_NAMES = (

@@ -10,20 +10,16 @@ import torch
 from torch import Tensor
 
 from alasca_pl.core.distributed import rank, world_size
+from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import DataFacts
-from alasca_pl.data.arrays import ImageArrays, RawData
-from alasca_pl.data.batches import ArrayBatches, EpochPlan, EvalArrays, EvalFiles, FileBatches, Normalise
-from alasca_pl.data.files import ImageFiles, decode_all
-from alasca_pl.data.prepare import (
-    collect_parts,
-    count_classes,
-    data_digest,
-    find_shape,
-    load_parts,
-    normalisation,
-    split_parts,
-)
+from alasca_pl.data.batches import ArrayBatches, FileBatches
+from alasca_pl.data.decode import decode_all
+from alasca_pl.data.eval_batches import EvalArrays, EvalFiles
+from alasca_pl.data.plan import EpochPlan
+from alasca_pl.data.samples import ImageArrays, ImageFiles, RawData
+from alasca_pl.data.shapes import data_digest, find_shape, load_parts, normalisation
+from alasca_pl.data.splits import collect_parts, count_classes, split_parts
 from alasca_pl.data.transforms import SMALL, AugmentName, View, make_view
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.noise.model import NoiseModel, Pixels, Samples
@@ -54,7 +50,7 @@ class NoisyDataModule(L.LightningDataModule):
         noisy_val: Whether validation labels carry the same kind of noise, as they would where nobody has clean labels.
         max_train_samples: Keep a random subset of this size, evenly over the classes; None keeps all.
         max_test_samples: Measure on a fixed random subset of the test part; None measures on all of it.
-        trusted_labels: Whether the labels of the data set are clean. If not, none are known to be clean and no noise is
+        labels_are_clean: Whether the labels of the data set are clean. If not, none are known to be clean and no noise is
             added, nothing that needs clean labels is measured.
         mean: Per channel of pixels scaled to [0, 1], or None to measure it on the training part, on at most 2,000 images.
         std: Likewise.
@@ -102,7 +98,7 @@ class NoisyDataModule(L.LightningDataModule):
         noisy_val: bool = True,
         max_train_samples: int | None = None,
         max_test_samples: int | None = None,
-        trusted_labels: bool = True,
+        labels_are_clean: bool = True,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         augment: AugmentName | None = None,
@@ -135,7 +131,7 @@ class NoisyDataModule(L.LightningDataModule):
             _check_number(f"data.{what}", number, least, may_be_null)
         for what, flag in (
             ("noisy_val", noisy_val),
-            ("trusted_labels", trusted_labels),
+            ("labels_are_clean", labels_are_clean),
             ("flip", flip),
             ("drop_last", drop_last),
             ("subset_redraw", subset_redraw),
@@ -180,7 +176,7 @@ class NoisyDataModule(L.LightningDataModule):
             data = self._parts[part]
             own = part == "val" and raw.val is not None
             samples = Samples(data.labels, indices[part], num_classes, part, own, self._pixels(part), self.data_digest)
-            return model.draw(samples, data.clean, trusted_labels)
+            return model.draw(samples, data.clean, labels_are_clean)
 
         self.noisy_labels = draw("train", noise)
         self.val_labels: NoisyLabels | None = None
@@ -209,7 +205,7 @@ class NoisyDataModule(L.LightningDataModule):
             class_names=raw.class_names or tuple(str(k) for k in range(num_classes)),
             mean=tuple(self._mean.tolist()),
             std=tuple(self._std.tolist()),
-            eval_parts=tuple(part for part in self._parts if part != "train"),
+            eval_splits=tuple(part for part in self._parts if part != "train"),
             realised_rate=self.noisy_labels.realised_rate,
             class_counts=tuple(np.bincount(self.noisy_labels.label, minlength=num_classes).tolist()),
         )
@@ -321,8 +317,8 @@ class NoisyDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> dict[str, EvalArrays | EvalFiles]:
-        """Parts that are measured after every epoch, by name."""
-        return {part: self.eval_batches(part) for part in self.facts.eval_parts}
+        """Method that are measured after every epoch, by name."""
+        return {part: self.eval_batches(part) for part in self.facts.eval_splits}
 
     def _make_view(self, name: AugmentName | None) -> View:
         _, padding, flip = self._augment

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from alasca_pl.data.arrays import ImageArrays, RawData, as_images
+from alasca_pl.data.samples import ImageArrays, RawData, as_images
 
 
 def read_digits(num_test: int = 400) -> RawData:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from alasca_pl.data.archives import extract, is_archive
-from alasca_pl.data.arrays import RawData
-from alasca_pl.data.files import EXTENSIONS, ImageFiles, PathImages, name_some
+from alasca_pl.data.images import EXTENSIONS, PathImages
+from alasca_pl.data.names import name_some
+from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def read_folder(root: str | Path, extract_to: str | Path | None = None) -> RawDa
         extract_to: Where an archive is unpacked, in a folder of its own.
 
     Returns:
-        Parts of ``ImageFiles``: training, and those that are there.
+        Method of ``ImageFiles``: training, and those that are there.
 
     Raises:
         FileNotFoundError: If there is no ``root``.

@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from alasca_pl.data.arrays import RawData
-from alasca_pl.data.files import ImageFiles, LazyImages, name_some
+from alasca_pl.data.images import LazyImages
+from alasca_pl.data.names import name_some
+from alasca_pl.data.samples import ImageFiles, RawData
 from alasca_pl.noise.labels import Labels
 
 _VAL = ("validation", "val", "valid")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alasca_pl.data.files import unsafe
+from alasca_pl.data.names import unsafe
 from alasca_pl.noise.labels import Labels
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alasca_pl.core.npz import ArrayFile, open_npz
-from alasca_pl.data.arrays import ImageArrays, RawData, as_images, as_labels
+from alasca_pl.data.samples import ImageArrays, RawData, as_images, as_labels
 
 
 def read_npz(path: str | Path) -> RawData:

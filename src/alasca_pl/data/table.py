@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alasca_pl.data.arrays import RawData
-from alasca_pl.data.files import ImageFiles, PathImages, name_some, unsafe
+from alasca_pl.data.images import PathImages
+from alasca_pl.data.names import name_some, unsafe
+from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
         root: Folder that the images' paths are relative to; None for the table's own.
 
     Returns:
-        Parts of ``ImageFiles``: training, and those that lines name.
+        Method of ``ImageFiles``: training, and those that lines name.
 
     Raises:
         FileNotFoundError: If there is no such table or folder.

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from alasca_pl.data.arrays import RawData
-from alasca_pl.data.files import ImageFiles, PathImages
+from alasca_pl.data.images import PathImages
 from alasca_pl.data.listfiles import find_base, find_list, read_pairs
+from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
 

@@ -146,7 +146,7 @@ class CrustSelector(SampleSelector):
     whole: samples outside the coreset have the weight 0.
     """
 
-    first_look = "warmup_epochs"
+    first_scan_option = "warmup_epochs"
 
     def __init__(
         self,
@@ -190,13 +190,13 @@ class CrustSelector(SampleSelector):
         self.table = SampleBuffer(num_samples, num_networks, momentum=0.0, initial=1.0)
         self.central = SampleBuffer(num_samples, num_networks, momentum=0.0, initial=1.0)
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         since = progress.epoch - self.warmup_epochs
         return ScanRequest(probs=True) if since >= 0 and since % self.every == 0 else None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         # A pass may also have been made for another part.
-        if self.scan(progress) is None:
+        if self.scan_request(progress) is None:
             return
         assert result.probs is not None and result.head_weight is not None
         # On all ranks, because an error on the first alone would leave the others waiting.

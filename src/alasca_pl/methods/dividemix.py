@@ -41,7 +41,7 @@ class MixtureFilter(SampleSelector):
     Source: Li, Socher and Hoi, ICLR 2020, section 3.1, with the constants of LiJunnan1992/DivideMix.
     """
 
-    first_look = "warmup_epochs"
+    first_scan_option = "warmup_epochs"
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class MixtureFilter(SampleSelector):
         self._fitted = False
         self._earlier: list[Tensor] = []
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         return ScanRequest(losses=True) if progress.epoch >= self.warmup_epochs else None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         assert result.losses is not None
         # Checked on all ranks, because the fit runs on one and the others would wait for it.
         if not torch.isfinite(result.losses).all():

@@ -12,7 +12,7 @@ from alasca_pl.core.types import Progress, Targets
 PROB_MARGIN = 1e-4
 
 
-class EarlyLearningRegularisation(Criterion):
+class EarlyLearningRegularization(Criterion):
     """``CE + strength * log(1 - <t_i, p_i>)`` with t a moving average of the sample's own predictions.
 
     The second term is negative and falls as prediction and average agree; clamping p bounds it from below.

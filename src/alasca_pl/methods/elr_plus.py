@@ -8,10 +8,10 @@ from torch import Tensor
 
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.elr import PROB_MARGIN, EarlyLearningRegularisation
+from alasca_pl.methods.elr import PROB_MARGIN, EarlyLearningRegularization
 
 
-class EarlyLearningPlus(EarlyLearningRegularisation):
+class EarlyLearningPlus(EarlyLearningRegularization):
     """The criterion of ELR+; mixing, two networks and averaged peers are chosen in its config.
 
     It differs from ELR's in that predictions are averaged as they are, without a clamp; that the regulariser's strength may
@@ -20,8 +20,8 @@ class EarlyLearningPlus(EarlyLearningRegularisation):
     Args:
         num_samples: N, size of the training split.
         num_classes: K.
-        strength: See ``EarlyLearningRegularisation``.
-        momentum: See ``EarlyLearningRegularisation``.
+        strength: See ``EarlyLearningRegularization``.
+        momentum: See ``EarlyLearningRegularization``.
         coef_step: The strength grows by ``exp(-5 (1 - min(step / coef_step, 1))^2)`` over so many optimiser steps; 0 gives
             all of it from the start.
         sharpen_labels: Multiply the (mixed) label by the (mixed) average, and scale it to sum to 1.

@@ -116,7 +116,7 @@ class FineSelector(SampleSelector):
     samples that are not selected have the weight 0, so that an epoch keeps its number of steps.
     """
 
-    first_look = "warmup_epochs"
+    first_scan_option = "warmup_epochs"
 
     def __init__(
         self,
@@ -164,15 +164,15 @@ class FineSelector(SampleSelector):
         """What each network selected, bool (M, N); with ``exchange`` its peer trains on it."""
         return self.posterior.rows.t() >= self.threshold
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         # The schedule counts epochs from 1, as its source does.
         epoch = progress.epoch + 1
         due = epoch > self.warmup_epochs and (epoch - self.phase) % self.every == 0
         return ScanRequest(features=True) if due else None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         # A pass may also have been made for another part.
-        if self.scan(progress) is None:
+        if self.scan_request(progress) is None:
             return
         assert result.features is not None
         # On all ranks, because an error on the first alone would leave the others waiting.

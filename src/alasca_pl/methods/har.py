@@ -115,7 +115,7 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
     ) -> None:
         super().__init__(strength)
         if strength > 0:
-            self.needs = frozenset({"taps"})
+            self.needs = frozenset({"norm_outputs"})
         if class_strengths is not None:
             if class_accuracy is not None:
                 raise ValueError(
@@ -141,16 +141,18 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
     def forward(self, view: StepView) -> Tensor:
         if self.strength == 0:
             return torch.zeros_like(view.base_loss.detach())
-        taps = view.output.taps
-        if not taps:
-            raise ValueError("the network gives no taps; call its enable_taps() first")
+        norm_outputs = view.output.norm_outputs
+        if not norm_outputs:
+            raise ValueError("the network gives no norm_outputs; call its enable_norm_outputs() first")
         batch_size = sum_ranks(view.base_loss.new_tensor([float(len(view.base_loss))]))
         # The sum is differentiated and divided afterwards: entries of a mean's gradient vanish in half precision.
         with torch.autocast(view.base_loss.device.type, enabled=False):
-            slopes = torch.autograd.grad(view.base_loss.sum(), [tap.value for tap in taps], create_graph=True)
+            slopes = torch.autograd.grad(
+                view.base_loss.sum(), [norm_output.value for norm_output in norm_outputs], create_graph=True
+            )
             norms = []
-            for slope, tap in zip(slopes, taps):
-                per_channel = full_precision(tap.scale).reshape(1, -1, *[1] * (slope.ndim - 2))
+            for slope, norm_output in zip(slopes, norm_outputs):
+                per_channel = full_precision(norm_output.scale).reshape(1, -1, *[1] * (slope.ndim - 2))
                 before_scale = per_channel * full_precision(slope)
                 norms.append(torch.linalg.vector_norm(before_scale.flatten(1), dim=1))
         strength = (view.targets.weight * self.class_strength[view.targets.label]).sum(dim=0)

@@ -177,7 +177,7 @@ class NeedsNoiseRate(ScanningPart):
         estimate: The estimate, or None if a number was given.
     """
 
-    first_look = "estimate_epoch"
+    first_scan_option = "estimate_epoch"
     noise_rate: float | Literal["estimated"]
     estimate_epoch: int
     estimate: NoiseRateEstimate | None
@@ -209,13 +209,13 @@ class NeedsNoiseRate(ScanningPart):
             return None
         return self.estimate.rate, self.estimate.epoch
 
-    def scan(self, progress: Progress) -> ScanRequest | None:
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
         due = self.rate_since() is None and progress.epoch >= self.estimate_epoch
         return ScanRequest(losses=True, probs=True) if due else None
 
-    def refresh(self, result: ScanResult, progress: Progress) -> None:
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         # A pass may also have been made for another part.
-        if self.scan(progress) is None:
+        if self.scan_request(progress) is None:
             return
         assert self.estimate is not None and result.losses is not None
         self.estimate.update(result.losses, progress.epoch, result.probs, result.label)

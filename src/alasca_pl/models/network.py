@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from alasca_pl.core.modes import evaluating
 from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
-from alasca_pl.models.taps import collected, tapped_layers
+from alasca_pl.models.norm_outputs import collected, norm_layers
 
 
 class Network(nn.Module):
@@ -29,9 +29,9 @@ class Network(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(self.feature_size, num_classes)
         self.aux_heads = nn.ModuleDict()
-        self._has_taps = False
+        self._gives_norm_outputs = False
 
-    def enable_taps(self) -> None:
+    def enable_norm_outputs(self) -> None:
         """Give from now on the activations after the normalisation layers inside the backbone's blocks.
 
         Everything else that the network gives stays the same to the last bit.
@@ -39,8 +39,8 @@ class Network(nn.Module):
         Raises:
             ValueError: If the backbone has no blocks that are known.
         """
-        tapped_layers(self.backbone)
-        self._has_taps = True
+        norm_layers(self.backbone)
+        self._gives_norm_outputs = True
 
     def attach(self, heads: Mapping[int, nn.Module]) -> None:
         """Hang auxiliary heads on stages.
@@ -60,14 +60,14 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> NetworkOutput:
         """Classify images (B, C, H, W) with all heads."""
         # Looked up at each pass, since layers are exchanged when a network is converted for several processes.
-        with collected(tapped_layers(self.backbone) if self._has_taps else []) as taps:
+        with collected(norm_layers(self.backbone) if self._gives_norm_outputs else []) as norm_outputs:
             maps = self.backbone(image)
         features = self.pool(maps[-1]).flatten(1)
         aux_features, aux_logits = [], []
         for stage, head in self.aux_heads.items():
             aux_features.append(head.features(maps[int(stage) - 1]))  # type: ignore[operator]
             aux_logits.append(head.linear(aux_features[-1]))  # type: ignore[operator]
-        return NetworkOutput(self.head(features), tuple(aux_logits), features, tuple(taps), tuple(aux_features))
+        return NetworkOutput(self.head(features), tuple(aux_logits), features, tuple(norm_outputs), tuple(aux_features))
 
 
 def kaiming_init(module: nn.Module) -> None:

@@ -134,7 +134,7 @@ def _wrong_classes(labels: str, needed: int, got: int) -> str:
     if needed == 20:
         way_out = (
             "give CIFAR-100 with its 20 superclasses as labels, e.g. as an array file with data=npz"
-            + (" and data.trusted_labels=true" if labels != "clean_coarse" else "")
+            + (" and data.labels_are_clean=true" if labels != "clean_coarse" else "")
             + (f", or {way_out}" if fitting else "")
         )
     return f"human labels {labels!r} have {needed} classes, but the data has {got}; {way_out}"

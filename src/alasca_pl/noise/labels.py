@@ -27,7 +27,7 @@ class NoisyLabels:
         rate: Nominal noise rate, or None where the kind has none.
         seed: Seed of the draw, or None.
         data_digest: Hash of the data set's training set that the labels belong to, or None if nobody computed one.
-        own_part: Whether they are for a validation part that the data set brings itself, in which ``index`` then counts.
+        own_split: Whether they are for a validation part that the data set brings itself, in which ``index`` then counts.
             Files do not keep it: they are for training sets.
     """
 
@@ -39,7 +39,7 @@ class NoisyLabels:
     rate: float | None
     seed: int | None
     data_digest: str | None = None
-    own_part: bool = False
+    own_split: bool = False
 
     @property
     def realised_rate(self) -> float | None:

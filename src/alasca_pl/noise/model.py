@@ -24,7 +24,7 @@ class Samples:
         index: Positions of the samples in the data set's own training set (or in its own validation part), int64 (N,).
         num_classes: K.
         part: Name of the part, ``train`` or ``val``.
-        own_part: Whether the part is one that the data set brings itself, so that ``index`` counts in that part and not
+        own_split: Whether the part is one that the data set brings itself, so that ``index`` counts in that part and not
             in the training set.
         pixels: From a range of rows to their images, uint8 (n, H, W, C), all of one size; None if there are none.
         data_digest: Hash of the data set's training set, or None if nobody computed one.
@@ -34,7 +34,7 @@ class Samples:
     index: npt.NDArray[np.int64]
     num_classes: int
     part: str = "train"
-    own_part: bool = False
+    own_split: bool = False
     pixels: Pixels | None = None
     data_digest: str | None = None
 
@@ -96,7 +96,7 @@ class NoiseModel:
             rate=self.rate,
             seed=self.seed if changes else None,
             data_digest=samples.data_digest,
-            own_part=samples.own_part,
+            own_split=samples.own_split,
         )
 
 

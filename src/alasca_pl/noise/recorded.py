@@ -42,7 +42,7 @@ class RecordedLabels(NoiseModel):
         raise NotImplementedError
 
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
-        if samples.own_part:
+        if samples.own_split:
             log.info(
                 "the %s part is the data set's own and keeps its labels: %s is for training samples",
                 samples.part,
@@ -59,7 +59,7 @@ class RecordedLabels(NoiseModel):
             ValueError: If they are for other data.
         """
         known = trusted or clean_label is not None
-        if samples.own_part:
+        if samples.own_split:
             labels = super().draw(samples, clean_label, trusted)
             return labels if known else replace(labels, clean_label=None)
         recorded = self.recorded(samples.num_classes)

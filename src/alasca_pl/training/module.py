@@ -10,20 +10,20 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
 from alasca_pl.core.types import Batch, DataFacts, Progress
+from alasca_pl.steps.method import Method
+from alasca_pl.steps.step import Step
 from alasca_pl.training.optim import OptimConfig
-from alasca_pl.training.parts import Parts
 from alasca_pl.training.predict import PredictRule, check_rule, predict, rules_for
-from alasca_pl.training.steps import Step
 
 
 class NoisyLabelModule(L.LightningModule):
-    """Optimises the sum of the networks' losses with one optimiser, and measures accuracy on evaluation parts.
+    """Optimises the sum of the networks' losses with one optimiser, and measures accuracy on evaluation splits.
 
     The networks share no parameter, so the gradient of the sum with respect to one network is that of its own loss.
     What would couple them, clipping and gradient transforms, runs per network.
 
     Args:
-        parts: The method.
+        method: The method.
         step: How a batch becomes a loss.
         optim: How to make optimiser and schedule.
         facts: What is known of the data.
@@ -34,7 +34,7 @@ class NoisyLabelModule(L.LightningModule):
 
     def __init__(
         self,
-        parts: Parts,
+        method: Method,
         step: Step,
         optim: OptimConfig,
         facts: DataFacts,
@@ -44,14 +44,14 @@ class NoisyLabelModule(L.LightningModule):
     ) -> None:
         super().__init__()
         check_rule(predict_rule, predict_average)
-        self.parts = parts
+        self.method = method
         self.step = step
         self.optim = optim
         self.facts = facts
         self.predict_rule: PredictRule = predict_rule
         self.predict_average: Literal["logits", "probs"] = predict_average
         self.config = config or {}
-        has_heads = any(len(network.aux_heads) for network in parts.networks)  # type: ignore[arg-type]
+        has_heads = any(len(network.aux_heads) for network in method.networks)  # type: ignore[arg-type]
         self.rules = rules_for(has_heads)
         self._accuracy = nn.ModuleDict(
             {
@@ -61,13 +61,13 @@ class NoisyLabelModule(L.LightningModule):
                         for name in (*self.rules, *self._networks())
                     }
                 )
-                for part in facts.eval_parts
+                for part in facts.eval_splits
             }
         )
 
     def _networks(self) -> list[str]:
         # With one network its own accuracy is that of the rule ``main``.
-        count = len(self.parts.networks)
+        count = len(self.method.networks)
         return [f"network_{number}" for number in range(count)] if count > 1 else []
 
     @property
@@ -77,7 +77,7 @@ class NoisyLabelModule(L.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify images (B, C, H, W) by the module's rule; scores (B, K)."""
-        return predict([network(image) for network in self.parts.networks], self.predict_rule, self.predict_average)
+        return predict([network(image) for network in self.method.networks], self.predict_rule, self.predict_average)
 
     def progress(self) -> Progress:
         """Where the run stands."""
@@ -89,7 +89,7 @@ class NoisyLabelModule(L.LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        result = self.step(self.parts, batch, self.progress())
+        result = self.step(self.method, batch, self.progress())
         self.log("train/loss_step", result.loss.detach(), on_step=True, on_epoch=False)
         logits = torch.stack(result.logits).mean(dim=0)
         return {
@@ -101,10 +101,10 @@ class NoisyLabelModule(L.LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.parts.gradient_transform is not None:
-            for network in self.parts.networks:
+        if self.method.gradient_transform is not None:
+            for network in self.method.networks:
                 for group in _main_and_heads(network):
-                    self.parts.gradient_transform(group, self.progress())
+                    self.method.gradient_transform(group, self.progress())
 
     def configure_gradient_clipping(
         self,
@@ -114,7 +114,7 @@ class NoisyLabelModule(L.LightningModule):
     ) -> None:
         if not gradient_clip_val:
             return
-        for network in self.parts.networks:
+        for network in self.method.networks:
             for group in _main_and_heads(network):
                 if gradient_clip_algorithm == "value":
                     nn.utils.clip_grad_value_(group, gradient_clip_val)
@@ -124,7 +124,7 @@ class NoisyLabelModule(L.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         # Here and not in a batch-end hook: a checkpoint written at the end of the batch must hold the moved teacher.
-        for teacher, network in zip(self.parts.teachers, self.parts.networks):
+        for teacher, network in zip(self.method.teachers, self.method.networks):
             teacher.update(network)  # type: ignore[operator]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -134,7 +134,7 @@ class NoisyLabelModule(L.LightningModule):
         self._measure("test", batch)
 
     def on_validation_epoch_end(self) -> None:
-        for part in self.facts.eval_parts:
+        for part in self.facts.eval_splits:
             self._log_accuracy(part)
 
     def on_test_epoch_end(self) -> None:
@@ -145,7 +145,7 @@ class NoisyLabelModule(L.LightningModule):
         return list(loaders)[dataloader_idx] if isinstance(loaders, dict) else "val"
 
     def _measure(self, part: str, batch: Batch) -> None:
-        outputs = [network(batch.image) for network in self.parts.networks]
+        outputs = [network(batch.image) for network in self.method.networks]
         metrics = self._accuracy[part]
         for rule in self.rules:
             metrics[rule].update(predict(outputs, rule, self.predict_average), batch.label)  # type: ignore[index]
@@ -155,7 +155,7 @@ class NoisyLabelModule(L.LightningModule):
     def _log_accuracy(self, part: str) -> None:
         metrics = self._accuracy[part]
         for name, metric in metrics.items():  # type: ignore[operator]
-            # Sums are reduced over ranks, never means: parts may be of unequal size.
+            # Sums are reduced over ranks, never means: splits may be of unequal size.
             if metric.update_count == 0:
                 continue
             value = metric.compute()
@@ -165,7 +165,7 @@ class NoisyLabelModule(L.LightningModule):
                 self.log(f"{part}/acc", value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optim.optimizer(self.parts.networks.parameters())
+        optimizer = self.optim.optimizer(self.method.networks.parameters())
         if self.optim.scheduler is None:
             return optimizer
         return {

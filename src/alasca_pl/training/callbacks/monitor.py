@@ -1,4 +1,4 @@
-"""What happens to clean and to wrong samples during training."""
+"""What happens to clean and to noisy samples during training."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from alasca_pl.core.quality import auroc
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.types import Batch
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.training.callbacks.epoch_means import EpochMeans
-from alasca_pl.training.callbacks.selection import SelectionCounts
+from alasca_pl.training.callbacks.selection_counts import SelectionCounts
 from alasca_pl.training.module import NoisyLabelModule
 
 
@@ -79,7 +80,7 @@ class NoiseMonitor(L.Callback):
             wrong = clean != batch.label
             values["train/acc_clean"] = ((predicted == clean).sum(), count)
             values["train/memorised"] = (((predicted == batch.label) & wrong).sum(), wrong.sum())
-            if pl_module.parts.selector is not None:
+            if pl_module.method.selector is not None:
                 self._selections.add(outputs["weight"] > 0, ~wrong)
             if outputs.get("losses") is not None:
                 self._keep_losses(outputs["losses"], batch.index)
@@ -119,9 +120,9 @@ class NoiseMonitor(L.Callback):
         metrics: dict[str, float] = {}
         if not wrong.any() or wrong.all():
             return metrics
-        count = len(module.parts.networks)
+        count = len(module.method.networks)
         for number in range(count):
-            for name, part in module.parts.of_network(number):
+            for name, part in module.method.of_network(number):
                 confidence = part.confidence(self._label)
                 if confidence is None:
                     continue
@@ -130,30 +131,12 @@ class NoiseMonitor(L.Callback):
                 metrics[f"{name}/confidence_clean{suffix}"] = float(confidence[~wrong].mean())
                 metrics[f"{name}/confidence_wrong{suffix}"] = float(confidence[wrong].mean())
                 metrics[f"{name}/auroc{suffix}"] = auroc(1.0 - confidence, wrong)
-        selector = module.parts.selector
+        selector = module.method.selector
         opinion = None if selector is None else selector.confidence(self._label)
         if opinion is not None:
             rows = opinion.cpu().reshape(-1, len(wrong))
             metrics |= _per_network("select/auroc", [auroc(-row, wrong) for row in rows])
         return metrics
-
-
-def auroc(score: Tensor, positive: Tensor) -> float:
-    """Probability that a positive has a higher score than a negative, ties counting one half.
-
-    Args:
-        score: Any numbers, (N,).
-        positive: Bool (N,), some True and some False.
-
-    Returns:
-        The area under the receiver operating characteristic, in [0, 1].
-    """
-    # Ranks instead of a library's curve, because that squeezes scores outside [0, 1] until large losses tie.
-    _, place, counts = torch.unique(score, return_inverse=True, return_counts=True)
-    upto = counts.cumsum(0).double()
-    ranks = (upto - (counts.double() - 1.0) / 2.0)[place]
-    hits = int(positive.sum())
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2.0) / (hits * (len(score) - hits)))
 
 
 def _per_network(name: str, values: list[float]) -> dict[str, float]:

@@ -1,16 +1,13 @@
-"""Images as one uint8 array, and what readers return."""
+"""Samples of a data set: images in memory or in files, their labels, and what a reader returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from alasca_pl.data.images import LazyImages
 from alasca_pl.noise.labels import Labels
-
-if TYPE_CHECKING:
-    from alasca_pl.data.files import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,37 @@ class ImageArrays:
 
 
 @dataclass(frozen=True)
+class ImageFiles:
+    """Images of one part of a data set, in files.
+
+    Attributes:
+        images: N images.
+        labels: As given, int64 (N,).
+        clean: Labels known to be right, int64 (N,), or None where nobody knows. For measuring only.
+    """
+
+    images: LazyImages
+    labels: Labels
+    clean: Labels | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.images), len(self.labels), *(() if self.clean is None else (len(self.clean),))}
+        if len(sizes) > 1:
+            raise ValueError(f"{len(self.images)} images, but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: npt.NDArray[np.int64]) -> "ImageFiles":
+        """Return the samples at the given positions."""
+        clean = None if self.clean is None else self.clean[index]
+        return ImageFiles(self.images.take(index), self.labels[index], clean)
+
+
+Split = ImageArrays | ImageFiles
+
+
+@dataclass(frozen=True)
 class RawData:
     """What a reader gives: samples and labels, nothing drawn, nothing normalised.
 
@@ -49,11 +77,11 @@ class RawData:
         skipped: Names of corrupt images that were left out on request.
     """
 
-    train: "ImageArrays | ImageFiles"
-    test: "ImageArrays | ImageFiles | None" = None
-    val: "ImageArrays | ImageFiles | None" = None
+    train: Split
+    test: Split | None = None
+    val: Split | None = None
     class_names: tuple[str, ...] = ()
-    extra: "Mapping[str, ImageArrays | ImageFiles]" = field(default_factory=dict)
+    extra: Mapping[str, Split] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
 

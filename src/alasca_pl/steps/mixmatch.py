@@ -14,8 +14,9 @@ from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
-from alasca_pl.training.parts import Parts
-from alasca_pl.training.steps import SupervisedStep, numbered, observe, penalise, unmixed_logits
+from alasca_pl.steps.method import Method
+from alasca_pl.steps.step import numbered, observe, penalise, unmixed_logits
+from alasca_pl.steps.supervised import SupervisedStep
 
 
 class TellsCleanProbability(Protocol):
@@ -120,20 +121,20 @@ class MixMatchStep:
         penalties = {"confidence": ConfidencePenalty(warmup_penalty)} if warmup_penalty else None
         self._warmup = SupervisedStep(penalties)
 
-    def __call__(self, parts: Parts, batch: Batch, progress: Progress) -> StepResult:
+    def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
         """Take one step; see the class."""
-        self._check(parts, batch)
+        self._check(method, batch)
         if progress.epoch < self.warmup_epochs:
-            return self._warmup(parts, batch, progress)
-        assert parts.selector is not None
+            return self._warmup(method, batch, progress)
+        assert method.selector is not None
         targets = Targets.unmixed(batch.label, batch.index)
-        outputs, second = _predict(parts, batch)
-        unmixed = unmixed_logits(parts, outputs, batch)
-        observe(parts, unmixed, batch.index)
-        losses = [criterion(output.logits, targets, progress) for criterion, output in zip(parts.criteria, outputs)]
+        outputs, second = _predict(method, batch)
+        unmixed = unmixed_logits(method, outputs, batch)
+        observe(method, unmixed, batch.index)
+        losses = [criterion(output.logits, targets, progress) for criterion, output in zip(method.criteria, outputs)]
         detached = torch.stack([loss.detach() for loss in losses])
-        labelled = parts.selector(detached, unmixed, targets, progress) > 0
-        clean = cast(TellsCleanProbability, parts.selector).clean_probability(batch.index)
+        labelled = method.selector(detached, unmixed, targets, progress) > 0
+        clean = cast(TellsCleanProbability, method.selector).clean_probability(batch.index)
 
         probs = [
             [full_precision(logits.detach()).softmax(dim=1) for logits in (output.logits, other)]
@@ -153,29 +154,31 @@ class MixMatchStep:
                 co_refine(onehot, clean[number].to(guess.dtype), co_guess(probs[number])), self.temperature
             )
             target = torch.where(labelled[number].unsqueeze(1), refined, guess)
-            mixed.append(self._train(parts, number, pool, target, labelled[number], progress))
+            mixed.append(self._train(method, number, pool, target, labelled[number], progress))
 
         base, terms, batch_size = self._losses(mixed, len(batch.label), progress)
         weight = labelled.to(detached.dtype)
         views = [StepView(output, targets, loss, row, progress) for output, loss, row in zip(outputs, losses, weight)]
-        total = penalise(parts, base.sum(), terms, views, batch_size)
+        total = penalise(method, base.sum(), terms, views, batch_size)
         terms |= numbered("selected", weight.sum(dim=1) / batch_size)
         return StepResult(total, terms, tuple(unmixed), weight, detached)
 
-    def _check(self, parts: Parts, batch: Batch) -> None:
-        if not hasattr(parts.selector, "clean_probability"):
-            name = "none" if parts.selector is None else type(parts.selector).__name__
+    def _check(self, method: Method, batch: Batch) -> None:
+        if not hasattr(method.selector, "clean_probability"):
+            name = "none" if method.selector is None else type(method.selector).__name__
             raise ValueError(
                 f"MixMatchStep needs a selector that tells clean probabilities, got {name}; "
                 "choose alasca_pl.methods.dividemix.MixtureFilter"
             )
-        if parts.mixer is not None:
-            raise ValueError(f"MixMatchStep mixes by itself, got mixer {type(parts.mixer).__name__}; set mixer to null")
+        if method.mixer is not None:
+            raise ValueError(
+                f"MixMatchStep mixes by itself, got mixer {type(method.mixer).__name__}; set mixer to null"
+            )
         if not batch.views:
             raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
 
     def _train(
-        self, parts: Parts, number: int, pool: _Pool, target: Tensor, labelled: Tensor, progress: Progress
+        self, method: Method, number: int, pool: _Pool, target: Tensor, labelled: Tensor, progress: Progress
     ) -> _Mixed:
         """Mix both views (2B rows) with any of the global batch and let a network predict."""
         image = pool.own
@@ -192,7 +195,7 @@ class MixMatchStep:
         partner = order.to(image.device)[pool.place[rows]]
         mixed_image = own * image[rows] + (1.0 - own) * pool.everywhere[partner]
         mixed_target = own * target[rows] + (1.0 - own) * targets[partner]
-        logits = full_precision(parts.networks[number](mixed_image).logits)
+        logits = full_precision(method.networks[number](mixed_image).logits)
         used = labelled[rows].to(logits.dtype)
         return _Mixed(logits.log_softmax(dim=1), mixed_target, used * counted, (1.0 - used) * counted)
 
@@ -299,11 +302,11 @@ def semi_supervised_ramp(progress: Progress, warmup_epochs: float, ramp_epochs: 
     return max(0.0, linear_ramp(position - warmup_epochs, ramp_epochs))
 
 
-def _predict(parts: Parts, batch: Batch) -> tuple[list[NetworkOutput], list[Tensor]]:
+def _predict(method: Method, batch: Batch) -> tuple[list[NetworkOutput], list[Tensor]]:
     """What each network says of the first views, with a graph if regularizers need one, and of the second."""
     outputs: list[NetworkOutput] = []
     second: list[Tensor] = []
-    for network, mapping in zip(parts.networks, parts.regularizers):
+    for network, mapping in zip(method.networks, method.regularizers):
         with torch.set_grad_enabled(torch.is_grad_enabled() and len(mapping) > 0):  # type: ignore[arg-type]
             outputs.append(network(batch.image))
         with torch.no_grad():

@@ -13,18 +13,10 @@ from pictures import pixels, save, save_all, snapshot, truncate
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from alasca_pl.data.files import (
-    MAX_PIXELS,
-    ImageFiles,
-    PathImages,
-    check_images,
-    cover,
-    decode_all,
-    infer_channels,
-    infer_size,
-    name_some,
-    unsafe,
-)
+from alasca_pl.data.decode import check_images, decode_all, infer_channels, infer_size
+from alasca_pl.data.images import MAX_PIXELS, PathImages, cover
+from alasca_pl.data.names import name_some, unsafe
+from alasca_pl.data.samples import ImageFiles
 
 
 def of(root, *names, labels=None):

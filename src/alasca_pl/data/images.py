@@ -1,27 +1,17 @@
-"""Images that stay in their files until a batch needs them, and checks of such files."""
+"""Reading one image: from its file, upright, in grey or colour, scaled and cropped."""
 
 import hashlib
 import io
-import logging
 import os
-import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Literal, Self, TypeVar
+from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
-
-from alasca_pl.data.arrays import ImageArrays
-from alasca_pl.noise.labels import Labels
-
-log = logging.getLogger(__name__)
 
 EXTENSIONS = frozenset(
     [
@@ -54,11 +44,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I"))
-_CHUNK = 64
-_NAMED = 5
-
-T = TypeVar("T")
 
 
 class ImageError(ValueError):
@@ -210,145 +195,6 @@ class PathImages(LazyImages):
         return self.path(i)
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Images of one part of a data set, in files.
-
-    Attributes:
-        images: N images.
-        labels: As given, int64 (N,).
-        clean: Labels known to be right, int64 (N,), or None where nobody knows. For measuring only.
-    """
-
-    images: LazyImages
-    labels: Labels
-    clean: Labels | None = None
-
-    def __post_init__(self) -> None:
-        sizes = {len(self.images), len(self.labels), *(() if self.clean is None else (len(self.clean),))}
-        if len(sizes) > 1:
-            raise ValueError(f"{len(self.images)} images, but {len(self.labels)} labels")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: npt.NDArray[np.int64]) -> "ImageFiles":
-        """Return the samples at the given positions."""
-        clean = None if self.clean is None else self.clean[index]
-        return ImageFiles(self.images.take(index), self.labels[index], clean)
-
-
-def check_images(
-    parts: Mapping[str, ImageFiles],
-    how: Literal["full", "header", "none"] = "full",
-    on_corrupt: Literal["error", "skip"] = "error",
-    class_names: Sequence[str] = (),
-) -> tuple[dict[str, ImageFiles], tuple[str, ...]]:
-    """Look for images that cannot be decoded.
-
-    Args:
-        parts: Parts by name.
-        how: ``full`` decodes every image, ``header`` opens it only, which a truncated one survives, ``none`` does nothing.
-        on_corrupt: ``error``, or ``skip`` to leave corrupt images out.
-        class_names: For messages.
-
-    Returns:
-        The parts without corrupt images, and the names of those.
-
-    Raises:
-        ValueError: If there are corrupt images and ``on_corrupt`` is ``error``, if a part has no image left of a class
-            that it had, or if an argument is unknown.
-        OSError: If the system refuses to read a file.
-    """
-    if how not in ("full", "header", "none"):
-        raise ValueError(f"unknown check of images {how!r}; choose one of full, header, none")
-    if on_corrupt not in ("error", "skip"):
-        raise ValueError(f"data.on_corrupt is {on_corrupt!r}; choose one of error, skip")
-    if how == "none":
-        return dict(parts), ()
-    corrupt = {part: _corrupt(files.images, how) for part, files in parts.items()}
-    found = [(parts[part].images.name(i), reason) for part, bad in corrupt.items() for i, reason in bad]
-    if not found:
-        return dict(parts), ()
-    some = name_some([f"{name!r} ({reason})" for name, reason in found])
-    total = sum(len(files) for files in parts.values())
-    if on_corrupt == "error":
-        raise ValueError(
-            f"{len(found)} of {total} images cannot be decoded: {some}; "
-            "replace them, or data.on_corrupt=skip leaves them out"
-        )
-    kept = {}
-    for part, files in parts.items():
-        keep = np.delete(np.arange(len(files)), [i for i, _ in corrupt[part]])
-        kept[part] = files.take(keep)
-        lost = np.setdiff1d(files.labels, kept[part].labels)
-        if len(lost):
-            names = [class_names[k] if k < len(class_names) else str(k) for k in lost.tolist()]
-            raise ValueError(
-                f"no image of class {name_some(names)} can be decoded in the {part} part: {some}; replace them"
-            )
-    log.warning("left out %d of %d images that cannot be decoded: %s", len(found), total, some)
-    return kept, tuple(name for name, _ in found)
-
-
-def infer_channels(files: ImageFiles, sample: int = 1000) -> Literal[1, 3]:
-    """Return 1 if all of up to ``sample`` images, evenly spread, are stored in grey, else 3.
-
-    Raises:
-        ValueError: If one of them cannot be opened.
-    """
-    return 1 if all(files.images.mode(i) in _GREY for i in _spread(len(files), sample)) else 3
-
-
-def infer_size(files: ImageFiles, sample: int = 1000) -> tuple[int, int, bool]:
-    """Look at the sizes of up to ``sample`` images, evenly spread.
-
-    Returns:
-        Height and width of the most frequent size (of several the smallest), and whether all are alike.
-
-    Raises:
-        ValueError: If one of them cannot be opened.
-    """
-    sizes = Counter(files.images.size(i) for i in _spread(len(files), sample))
-    width, height = min(sizes, key=lambda size: (-sizes[size], size[0] * size[1], size))
-    return height, width, len(sizes) == 1
-
-
-def decode_all(files: ImageFiles, size: tuple[int, int], channels: int, workers: int | None = None) -> ImageArrays:
-    """Decode all images into one array.
-
-    An image of another size is scaled, bilinear with antialiasing as torchvision's ``Resize`` does it, until it covers
-    ``size``, and cropped around its centre.
-
-    Args:
-        files: The images.
-        size: Height and width.
-        channels: 1 or 3.
-        workers: Number of threads, or None for one per core. The result does not depend on it.
-
-    Raises:
-        ValueError: If an image cannot be decoded, or ``size`` or ``channels`` is out of range.
-    """
-    if channels not in (1, 3):
-        raise ValueError(f"images have 1 (grey) or 3 (RGB) channels, got {channels}")
-    if min(size) < 1:
-        raise ValueError(f"images must have at least 1 x 1 pixels, got {size[0]} x {size[1]}")
-    mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-    images = np.empty((len(files), *size, channels), dtype=np.uint8)
-    start = time.monotonic()
-
-    def decode(chunk: range) -> None:
-        for i in chunk:
-            image = cover(files.images.read(i, mode), size, files.images.name(i))
-            images[i] = np.asarray(image).reshape(*size, channels)
-
-    for _ in _in_threads(decode, len(files), workers):
-        pass
-    if time.monotonic() - start > 5:
-        log.info("decoded %d images to %d x %d in %.0f s", len(files), *size, time.monotonic() - start)
-    return ImageArrays(images, files.labels, files.clean)
-
-
 def cover(image: Image.Image, size: tuple[int, int], name: str = "image") -> Image.Image:
     """Scale an image until it covers ``size`` (height, width) and crop around its centre.
 
@@ -370,57 +216,6 @@ def cover(image: Image.Image, size: tuple[int, int], name: str = "image") -> Ima
     image = image.resize(scaled, Image.Resampling.BILINEAR)
     left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
     return image.crop((left, top, left + width, top + height))
-
-
-def unsafe(name: str) -> str | None:
-    """Say why a path must not be followed from within a folder, or None if it may.
-
-    Only the text is looked at: links on the way have to be resolved by whoever opens it.
-    """
-    if not name or "\0" in name:
-        return "is empty" if not name else "holds a zero byte"
-    if name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
-        return "is absolute"
-    if ".." in PurePosixPath(name).parts or ".." in PureWindowsPath(name).parts:
-        return "leads out of its folder"
-    return None
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Join the first few of many names for a message."""
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _corrupt(images: LazyImages, how: str) -> list[tuple[int, str]]:
-    def look(chunk: range) -> list[tuple[int, str]]:
-        bad = []
-        for i in chunk:
-            try:
-                if how == "full":
-                    images.read(i)
-                else:
-                    images.size(i)
-            except ImageError as error:
-                bad.append((i, error.reason))
-        return bad
-
-    return [item for bad in _in_threads(look, len(images), None) for item in bad]
-
-
-def _in_threads(work: Callable[[range], T], count: int, workers: int | None) -> Iterator[T]:
-    # Threads suffice: Pillow decodes without holding Python's lock.
-    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        yield from pool.map(work, chunks)
-
-
-def _spread(count: int, sample: int) -> list[int]:
-    if not count:
-        raise ValueError("there is no image")
-    return np.unique(np.linspace(0, count - 1, min(sample, count)).round().astype(int)).tolist()
 
 
 def _orientation(image: Image.Image) -> int:

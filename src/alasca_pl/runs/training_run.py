@@ -12,18 +12,21 @@ import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from alasca_pl import record as records
-from alasca_pl.analysis.plots import plot_curves
-from alasca_pl.analysis.summary import summarise
-from alasca_pl.build import Config, absorb_files, build_data, build_module, build_trainer, connect, oracle_slots
+from alasca_pl.build.data import build_data
+from alasca_pl.build.make import Config, absorb_files
+from alasca_pl.build.module import build_module, connect, oracle_slots
+from alasca_pl.build.trainer import build_trainer
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.rows import read_rows
 from alasca_pl.data.datamodule import NoisyDataModule
-from alasca_pl.data.files import ImageError
+from alasca_pl.data.images import ImageError
 from alasca_pl.data.transforms import SMALL
+from alasca_pl.report.curves import plot_curves
+from alasca_pl.report.summary import summarise
+from alasca_pl.runs import environment as records
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 

@@ -14,16 +14,10 @@ from alasca_pl.core.parts import Regularizer, SampleSelector
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.models.network import Network
-from alasca_pl.training import mixmatch
-from alasca_pl.training.mixmatch import (
-    MixMatchStep,
-    co_guess,
-    co_refine,
-    semi_supervised_ramp,
-    sharpen,
-)
-from alasca_pl.training.parts import Parts
-from alasca_pl.training.steps import SupervisedStep
+from alasca_pl.steps import mixmatch
+from alasca_pl.steps.method import Method
+from alasca_pl.steps.mixmatch import MixMatchStep, co_guess, co_refine, semi_supervised_ramp, sharpen
+from alasca_pl.steps.supervised import SupervisedStep
 
 MakeNetwork = Callable[..., Network]
 MakeBatch = Callable[..., Batch]
@@ -148,7 +142,7 @@ def test_a_step_equals_loops_over_samples_classes_views_and_networks(mix: str, m
     selector = Told(torch.tensor(clean, dtype=torch.float64))
     step = MixMatchStep(3, 0, temperature=0.5, strength_unlabelled=20.0, ramp_epochs=9, mix=mix)
     fixed(step, monkeypatch, own, order)
-    result = step(Parts(networks, [CrossEntropy(), CrossEntropy()], selector=selector), batch, NOW)
+    result = step(Method(networks, [CrossEntropy(), CrossEntropy()], selector=selector), batch, NOW)
     result.loss.backward()
 
     flat = [view.flatten(1).tolist() for view in views]
@@ -257,10 +251,10 @@ def make_parts(make_network: MakeNetwork, clean: Tensor, heads: Sequence[int] = 
     count = len(clean)
     regularizers = [{"alasca": AlascaRegularizer(N, K, strength=strength)} if heads else {} for _ in range(count)]
     networks = [make_network(seed, heads=heads, **options) for seed in range(count)]
-    return Parts(networks, [CrossEntropy() for _ in range(count)], regularizers, Told(clean))
+    return Method(networks, [CrossEntropy() for _ in range(count)], regularizers, Told(clean))
 
 
-def run(parts: Parts, batch: Batch, progress: Progress = NOW, **options: object) -> StepResult:
+def run(parts: Method, batch: Batch, progress: Progress = NOW, **options: object) -> StepResult:
     parts.zero_grad()
     result = MixMatchStep(K, 0, **options)(parts, batch, progress)
     result.loss.backward()
@@ -364,7 +358,7 @@ def test_a_penalty_sees_unmixed_first_views_with_all_given_labels(make_network: 
 
     watcher, network, batch = Watcher(), make_network(), with_view(make_batch())
     clean = torch.tensor([[1.0, 0, 1, 0, 0, 1]])
-    parts = Parts([network], [CrossEntropy()], [{"watch": watcher}], Told(clean))
+    parts = Method([network], [CrossEntropy()], [{"watch": watcher}], Told(clean))
     expected = copy.deepcopy(network)(batch.image)
     result = MixMatchStep(K, 0)(parts, batch, NOW)
     (view,) = watcher.seen
@@ -441,9 +435,9 @@ def test_parts_that_do_not_fit_are_named(make_network: MakeNetwork, make_batch: 
         pass
 
     with pytest.raises(ValueError, match="clean probabilities, got none"):
-        step(Parts([network], [CrossEntropy()]), with_view(make_batch()), NOW)
+        step(Method([network], [CrossEntropy()]), with_view(make_batch()), NOW)
     with pytest.raises(ValueError, match="got Plain"):
-        step(Parts([network], [CrossEntropy()], selector=Plain()), with_view(make_batch()), NOW._replace(epoch=0))
+        step(Method([network], [CrossEntropy()], selector=Plain()), with_view(make_batch()), NOW._replace(epoch=0))
     with pytest.raises(ValueError, match="second view"):
         step(make_parts(make_network, torch.ones(1, 6)), make_batch(), NOW)
 

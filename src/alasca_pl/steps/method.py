@@ -10,7 +10,7 @@ from alasca_pl.models.network import Network
 from alasca_pl.models.teacher import WeightAverage
 
 
-class Parts(nn.Module):
+class Method(nn.Module):
     """Networks and everything that acts on them.
 
     Args:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alasca_pl.build import Config, build_module, refuse_foreign_targets
+from alasca_pl.build.make import Config
+from alasca_pl.build.module import build_module
+from alasca_pl.build.trust import refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.types import DataFacts

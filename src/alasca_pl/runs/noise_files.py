@@ -11,10 +11,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from alasca_pl.analysis.matrix_plot import plot_matrix
 from alasca_pl.core.errors import UserError
 from alasca_pl.noise.from_file import FileNoise
 from alasca_pl.noise.labels import NoisyLabels, check_clean_labels, same_data
+from alasca_pl.report.matrix_plot import plot_matrix
 
 
 def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, data_options: Sequence[str] = ()) -> Group:
@@ -41,14 +41,14 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, dat
     if plot is not None:
         _refuse_existing("plot", plot)
     # Imported late, because it brings all of training with it.
-    from alasca_pl.build import build_data
+    from alasca_pl.build.data import build_data
 
     data = build_data(config)
     labels = replace(union(data.noisy_labels, data.val_labels), data_digest=data.data_digest)
     labels.save(output)
     notes = [f"training part: {_rate(data.noisy_labels)}, SHA-256 {data.noisy_labels.digest}"]
     if data.val_labels is not None:
-        whose = ", the data set's own part and not in the file" if data.val_labels.own_part else ""
+        whose = ", the data set's own part and not in the file" if data.val_labels.own_split else ""
         notes.append(f"validation part: {_rate(data.val_labels)}{whose}")
     notes.append(f"written: {output}")
     names = data.facts.class_names
@@ -101,7 +101,7 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
     Raises:
         UserError: If something does not, or the data cannot be used.
     """
-    from alasca_pl.build import build_data
+    from alasca_pl.build.data import build_data
 
     try:
         noise = FileNoise(path)
@@ -146,7 +146,7 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
 
 def union(train: NoisyLabels, val: NoisyLabels | None) -> NoisyLabels:
     """Labels of the training part and of a validation part that was split off it, in order of their positions."""
-    parts = [train] if val is None or val.own_part else [train, val]
+    parts = [train] if val is None or val.own_split else [train, val]
     index = np.concatenate([part.index for part in parts])
     order = np.argsort(index)
     clean = [part.clean_label for part in parts if part.clean_label is not None]

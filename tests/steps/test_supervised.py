@@ -15,15 +15,15 @@ from alasca_pl.alasca.regularizer import AlascaRegularizer, UniformSmoothingOnHe
 from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Regularizer, SampleSelector
 from alasca_pl.core.types import Batch, DataFacts, Progress, StepResult, StepView, Targets
 from alasca_pl.methods.cross_entropy import CrossEntropy
-from alasca_pl.methods.elr import EarlyLearningRegularisation
+from alasca_pl.methods.elr import EarlyLearningRegularization
 from alasca_pl.methods.gce import GeneralisedCrossEntropy
 from alasca_pl.methods.sce import SymmetricCrossEntropy
 from alasca_pl.models.network import Network
 from alasca_pl.models.teacher import WeightAverage
+from alasca_pl.steps.method import Method
+from alasca_pl.steps.supervised import SupervisedStep
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
-from alasca_pl.training.parts import Parts
-from alasca_pl.training.steps import SupervisedStep
 
 MakeNetwork = Callable[..., Network]
 MakeBatch = Callable[..., Batch]
@@ -33,7 +33,7 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
     "ce": CrossEntropy,
     "gce": GeneralisedCrossEntropy,
     "sce": SymmetricCrossEntropy,
-    "elr": lambda: EarlyLearningRegularisation(N, K),
+    "elr": lambda: EarlyLearningRegularization(N, K),
     "als": lambda: AdaptiveLabelSmoothing(N, K, momentum=0.7),
 }
 REGULARIZERS: dict[str, Callable[[float], Regularizer]] = {
@@ -82,7 +82,7 @@ class Watcher(CrossEntropy):
         self.seen.append((logits.clone(), index.clone()))
 
 
-def step(parts: Parts, batch: Batch, progress: Progress = NOW) -> StepResult:
+def step(parts: Method, batch: Batch, progress: Progress = NOW) -> StepResult:
     """Take one step and differentiate."""
     parts.zero_grad()
     result = SupervisedStep()(parts, batch, progress)
@@ -106,7 +106,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 def test_loss_is_the_mean_over_the_batch(make_network: MakeNetwork, make_batch: MakeBatch):
     network, batch = make_network(), make_batch()
-    result = SupervisedStep()(Parts([copy.deepcopy(network)], [CrossEntropy()]), batch, NOW)
+    result = SupervisedStep()(Method([copy.deepcopy(network)], [CrossEntropy()]), batch, NOW)
     expected = F.cross_entropy(network(batch.image).logits, batch.label)
     torch.testing.assert_close(result.loss, expected)
     assert result.terms.keys() == {"loss", "loss_base"}
@@ -120,7 +120,7 @@ def test_penalty_counts_all_samples_times_its_strength(make_network: MakeNetwork
     network, batch = make_network(), make_batch()
     weight = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
     regularizers = [{"alasca": AlascaRegularizer(N, K, strength=1.5)}]
-    parts = Parts([copy.deepcopy(network)], [CrossEntropy()], regularizers, Fixed(weight))
+    parts = Method([copy.deepcopy(network)], [CrossEntropy()], regularizers, Fixed(weight))
     result = SupervisedStep()(parts, batch, NOW._replace(epoch=0))
     output = network(batch.image)
     base = F.cross_entropy(output.logits[[0, 3]], batch.label[[0, 3]])
@@ -129,15 +129,15 @@ def test_penalty_counts_all_samples_times_its_strength(make_network: MakeNetwork
     torch.testing.assert_close(result.terms["loss_base"], base.detach())
     torch.testing.assert_close(result.terms["loss_alasca"], penalty.detach())
     torch.testing.assert_close(result.terms["loss"], result.loss.detach())
-    assert regularizers[0]["alasca"].trust.table.rows[batch.index].any(dim=1).all()
+    assert regularizers[0]["alasca"].label_confidence.table.rows[batch.index].any(dim=1).all()
 
 
 def test_parts_observe_once_and_before_any_loss(make_network: MakeNetwork, make_batch: MakeBatch):
     """The first ELR loss already sees the table that this step's predictions moved."""
-    network, batch, criterion = make_network(heads=()), make_batch(), EarlyLearningRegularisation(N, K)
-    result = SupervisedStep()(Parts([copy.deepcopy(network)], [criterion]), batch, NOW)
+    network, batch, criterion = make_network(heads=()), make_batch(), EarlyLearningRegularization(N, K)
+    result = SupervisedStep()(Method([copy.deepcopy(network)], [criterion]), batch, NOW)
     logits = network(batch.image).logits.detach()
-    reference = EarlyLearningRegularisation(N, K)
+    reference = EarlyLearningRegularization(N, K)
     reference.observe(logits, batch.index)
     assert torch.equal(criterion.average.rows, reference.average.rows)
     expected = reference(logits, Targets.unmixed(batch.label, batch.index), NOW).mean()
@@ -152,7 +152,7 @@ def test_parts_observe_once_and_before_any_loss(make_network: MakeNetwork, make_
 def test_selecting_everything_equals_no_selector(
     criterion: str, normalise: str, make_network: MakeNetwork, make_batch: MakeBatch
 ):
-    without = Parts([make_network()], [CRITERIA[criterion]()], [{"alasca": REGULARIZERS["alasca"](2.0)}])
+    without = Method([make_network()], [CRITERIA[criterion]()], [{"alasca": REGULARIZERS["alasca"](2.0)}])
     with_selector = copy.deepcopy(without)
     with_selector.selector = Fixed(1.0, normalise)
     one, other = step(without, make_batch()), step(with_selector, make_batch())
@@ -167,7 +167,7 @@ def test_weights_are_normalised_by_their_sum_or_by_the_batch(
 ):
     network, batch = make_network(heads=()), make_batch()
     weight = [0.5, 0.0, 1.0, 2.0, 0.0, 0.25]
-    parts = Parts([copy.deepcopy(network)], [CrossEntropy()], selector=Fixed(torch.tensor(weight), normalise))
+    parts = Method([copy.deepcopy(network)], [CrossEntropy()], selector=Fixed(torch.tensor(weight), normalise))
     result = SupervisedStep()(parts, batch, NOW)
     losses = F.cross_entropy(network(batch.image).logits, batch.label, reduction="none").tolist()
     total = sum(w * loss for w, loss in zip(weight, losses))
@@ -180,7 +180,7 @@ def test_weights_are_normalised_by_their_sum_or_by_the_batch(
 def test_selecting_nothing_gives_a_finite_loss_and_zero_gradients(
     normalise: str, make_network: MakeNetwork, make_batch: MakeBatch
 ):
-    parts = Parts([make_network(heads=())], [CrossEntropy()], selector=Fixed(0.0, normalise))
+    parts = Method([make_network(heads=())], [CrossEntropy()], selector=Fixed(0.0, normalise))
     result = step(parts, make_batch())
     assert result.loss.item() == 0.0
     assert result.terms["selected"].item() == 0.0
@@ -189,7 +189,7 @@ def test_selecting_nothing_gives_a_finite_loss_and_zero_gradients(
 
 
 def test_selecting_nothing_leaves_the_penalty(make_network: MakeNetwork, make_batch: MakeBatch):
-    parts = Parts([make_network()], [CrossEntropy()], [{"uniform": UniformSmoothingOnHeads()}], Fixed(0.0))
+    parts = Method([make_network()], [CrossEntropy()], [{"uniform": UniformSmoothingOnHeads()}], Fixed(0.0))
     result = step(parts, make_batch())
     torch.testing.assert_close(result.loss.detach(), 2.0 * result.terms["loss_uniform"])
     assert result.loss.item() > 0
@@ -203,7 +203,7 @@ def test_the_selector_sees_detached_losses_and_predictions_of_all_networks(
 ):
     selector, batch = Fixed(1.0), make_batch()
     networks = [make_network(seed, heads=()) for seed in (0, 1)]
-    SupervisedStep()(Parts(networks, [CrossEntropy(), CrossEntropy()], selector=selector), batch, NOW)
+    SupervisedStep()(Method(networks, [CrossEntropy(), CrossEntropy()], selector=selector), batch, NOW)
     ((losses, logits),) = selector.seen
     assert losses.shape == (2, 6) and not losses.requires_grad
     for row, network_logits in zip(losses, logits, strict=True):
@@ -213,7 +213,7 @@ def test_the_selector_sees_detached_losses_and_predictions_of_all_networks(
 
 def test_weights_carry_no_gradient(make_network: MakeNetwork, make_batch: MakeBatch):
     weight = torch.full((6,), 0.5, requires_grad=True)
-    result = step(Parts([make_network()], [CrossEntropy()], selector=Fixed(weight)), make_batch())
+    result = step(Method([make_network()], [CrossEntropy()], selector=Fixed(weight)), make_batch())
     assert weight.grad is None and not result.weight.requires_grad
 
 
@@ -230,7 +230,7 @@ def test_mixing_with_weight_one_equals_no_mixer(
 ):
     heads = (1, 2) if norm == "group" else ()
     regularizers = [{"alasca": REGULARIZERS["alasca"](2.0)}] if heads else None
-    without = Parts([make_network(heads=heads, norm=norm)], [CRITERIA[criterion]()], regularizers)
+    without = Method([make_network(heads=heads, norm=norm)], [CRITERIA[criterion]()], regularizers)
     with_mixer = copy.deepcopy(without)
     with_mixer.mixer = Mix(1.0)
     for seed in range(3):
@@ -241,7 +241,7 @@ def test_mixing_with_weight_one_equals_no_mixer(
 
 def test_mixed_loss_is_that_of_mixed_images_and_mixed_labels(make_network: MakeNetwork, make_batch: MakeBatch):
     network, batch = make_network(heads=()), make_batch()
-    result = SupervisedStep()(Parts([copy.deepcopy(network)], [CrossEntropy()], mixer=Mix(0.7)), batch, NOW)
+    result = SupervisedStep()(Method([copy.deepcopy(network)], [CrossEntropy()], mixer=Mix(0.7)), batch, NOW)
     logits = network(0.7 * batch.image + 0.3 * batch.image.roll(1, dims=0)).logits
     first, second = F.cross_entropy(logits, batch.label), F.cross_entropy(logits, batch.label.roll(1))
     torch.testing.assert_close(result.loss, 0.7 * first + 0.3 * second)
@@ -250,7 +250,7 @@ def test_mixed_loss_is_that_of_mixed_images_and_mixed_labels(make_network: MakeN
 def test_with_a_mixer_parts_observe_unmixed_predictions(make_network: MakeNetwork, make_batch: MakeBatch):
     network, batch, watcher = make_network(heads=()), make_batch(), Watcher()
     reference = copy.deepcopy(network)
-    result = SupervisedStep()(Parts([network], [watcher], mixer=Mix(0.5)), batch, NOW)
+    result = SupervisedStep()(Method([network], [watcher], mixer=Mix(0.5)), batch, NOW)
     reference(0.5 * batch.image + 0.5 * batch.image.roll(1, dims=0))
     expected = reference.eval()(batch.image).logits.detach()
     ((logits, index),) = watcher.seen
@@ -263,7 +263,7 @@ def test_with_a_mixer_monitors_get_unmixed_predictions_also_if_nothing_observes(
     make_network: MakeNetwork, make_batch: MakeBatch
 ):
     network, batch = make_network(heads=(), norm="group"), make_batch()
-    result = SupervisedStep()(Parts([network], [CrossEntropy()], mixer=Mix(0.5)), batch, NOW)
+    result = SupervisedStep()(Method([network], [CrossEntropy()], mixer=Mix(0.5)), batch, NOW)
     torch.testing.assert_close(result.logits[0], network(batch.image).logits.detach())
 
 
@@ -272,7 +272,7 @@ def test_with_a_mixer_batch_norm_statistics_move_once_and_by_the_mixed_images(
 ):
     network, batch = make_network(heads=()), make_batch()
     reference = copy.deepcopy(network)
-    SupervisedStep()(Parts([network], [Watcher()], mixer=Mix(0.5)), batch, NOW)
+    SupervisedStep()(Method([network], [Watcher()], mixer=Mix(0.5)), batch, NOW)
     reference(0.5 * batch.image + 0.5 * batch.image.roll(1, dims=0))
     assert_same(dict(network.named_buffers()), dict(reference.named_buffers()))
     assert {int(value) for name, value in network.named_buffers() if name.endswith("num_batches_tracked")} == {1}
@@ -283,7 +283,7 @@ def test_with_a_mixer_layers_in_evaluation_mode_stay_so(make_network: MakeNetwor
     network = make_network(heads=()).train()
     network.backbone.stages[0].eval()
     before = {name: module.training for name, module in network.named_modules()}
-    SupervisedStep()(Parts([network], [Watcher()], mixer=Mix(0.5)), make_batch(), NOW)
+    SupervisedStep()(Method([network], [Watcher()], mixer=Mix(0.5)), make_batch(), NOW)
     assert {name: module.training for name, module in network.named_modules()} == before
 
 
@@ -292,7 +292,7 @@ def test_with_a_teacher_parts_observe_its_predictions(
     mixer: InputMixer | None, make_network: MakeNetwork, make_batch: MakeBatch
 ):
     watcher, batch, teacher = Watcher(), make_batch(), WeightAverage(make_network(seed=5))
-    parts = Parts([make_network()], [watcher], mixer=mixer, teachers=[teacher])
+    parts = Method([make_network()], [watcher], mixer=mixer, teachers=[teacher])
     result = step(parts, batch)
     expected = make_network(seed=5).eval()(batch.image).logits.detach()
     torch.testing.assert_close(watcher.seen[0][0], expected)
@@ -308,7 +308,7 @@ def test_parts_listen_to_their_own_teacher_or_to_the_peers(make_network: MakeNet
     for listen, order in (("self", (0, 1, 2)), ("peer", (1, 2, 0))):
         watchers = [Watcher() for _ in range(3)]
         teachers = [WeightAverage(make_network(seed), listen=listen) for seed in (5, 6, 7)]
-        parts = Parts([make_network(seed) for seed in range(3)], watchers, teachers=teachers)
+        parts = Method([make_network(seed) for seed in range(3)], watchers, teachers=teachers)
         result = SupervisedStep()(parts, batch, NOW)
         for number, heard in enumerate(order):
             torch.testing.assert_close(watchers[number].seen[0][0], expected[heard])
@@ -318,7 +318,7 @@ def test_parts_listen_to_their_own_teacher_or_to_the_peers(make_network: MakeNet
 def test_a_step_asks_for_one_view_and_hands_out_base_losses(make_network: MakeNetwork, make_batch: MakeBatch):
     batch, network = make_batch(), make_network(heads=())
     step_ = SupervisedStep()
-    result = step_(Parts([copy.deepcopy(network)], [CrossEntropy()], selector=Fixed(0.0)), batch, NOW)
+    result = step_(Method([copy.deepcopy(network)], [CrossEntropy()], selector=Fixed(0.0)), batch, NOW)
     expected = F.cross_entropy(network(batch.image).logits, batch.label, reduction="none")
     assert step_.views == ("default",) and not result.losses.requires_grad
     torch.testing.assert_close(result.losses, expected.detach().unsqueeze(0))
@@ -331,7 +331,9 @@ def test_penalties_of_the_step_join_those_of_the_parts(make_network: MakeNetwork
 
     networks, batch = [make_network(seed, heads=()) for seed in (0, 1)], make_batch()
     expected = [copy.deepcopy(network)(batch.image).logits.square().sum(dim=1).mean() for network in networks]
-    result = SupervisedStep({"size": OfEachNetwork(0.5)})(Parts(networks, [CrossEntropy(), CrossEntropy()]), batch, NOW)
+    result = SupervisedStep({"size": OfEachNetwork(0.5)})(
+        Method(networks, [CrossEntropy(), CrossEntropy()]), batch, NOW
+    )
     base = result.terms["loss_base/0"] + result.terms["loss_base/1"]
     torch.testing.assert_close(result.loss, base + 0.5 * sum(expected))
     torch.testing.assert_close(result.terms["loss_size/1"], expected[1].detach())
@@ -340,17 +342,17 @@ def test_penalties_of_the_step_join_those_of_the_parts(make_network: MakeNetwork
 # Two networks
 
 
-def make_pair(make_network: MakeNetwork, seeds: tuple[int, int] = (0, 1)) -> Parts:
-    return Parts(
+def make_pair(make_network: MakeNetwork, seeds: tuple[int, int] = (0, 1)) -> Method:
+    return Method(
         [make_network(seed) for seed in seeds],
-        [EarlyLearningRegularisation(N, K), EarlyLearningRegularisation(N, K)],
+        [EarlyLearningRegularization(N, K), EarlyLearningRegularization(N, K)],
         [{"alasca": AlascaRegularizer(N, K)}, {"alasca": AlascaRegularizer(N, K)}],
     )
 
 
-def tables(parts: Parts, number: int) -> dict[str, Tensor]:
+def tables(parts: Method, number: int) -> dict[str, Tensor]:
     criterion, regularizer = parts.criteria[number], parts.regularizers[number]["alasca"]
-    return {"elr": criterion.average.rows.clone(), "alasca": regularizer.trust.table.rows.clone()}
+    return {"elr": criterion.average.rows.clone(), "alasca": regularizer.label_confidence.table.rows.clone()}
 
 
 def test_loss_of_two_networks_is_the_sum_and_gradients_are_their_own(make_network: MakeNetwork, make_batch: MakeBatch):
@@ -358,8 +360,8 @@ def test_loss_of_two_networks_is_the_sum_and_gradients_are_their_own(make_networ
     result = step(pair, batch)
     singles = []
     for number in range(2):
-        single = Parts(
-            [make_network(number)], [EarlyLearningRegularisation(N, K)], [{"alasca": AlascaRegularizer(N, K)}]
+        single = Method(
+            [make_network(number)], [EarlyLearningRegularization(N, K)], [{"alasca": AlascaRegularizer(N, K)}]
         )
         singles.append(step(single, batch))
         assert_same(gradients(single.networks[0]), gradients(pair.networks[number]))
@@ -384,12 +386,12 @@ def test_another_second_network_leaves_the_tables_and_gradients_of_the_first_alo
 def test_a_shared_table_moves_towards_each_network_in_turn(make_network: MakeNetwork, make_batch: MakeBatch):
     shared = AlascaRegularizer(N, K, momentum=0.7, shared_ema=True)
     networks, batch = [make_network(number) for number in range(2)], make_batch()
-    parts = Parts(networks, [CrossEntropy(), CrossEntropy()], [{"alasca": shared}, {"alasca": shared}])
+    parts = Method(networks, [CrossEntropy(), CrossEntropy()], [{"alasca": shared}, {"alasca": shared}])
     first, second = step(parts, batch).logits
     expected = torch.zeros(N, K)
     for row, index in enumerate(batch.index.tolist()):
         expected[index] = 0.7 * 0.3 * first[row] + 0.3 * second[row]
-    torch.testing.assert_close(shared.trust.table.rows, expected)
+    torch.testing.assert_close(shared.label_confidence.table.rows, expected)
 
 
 def test_each_network_is_normalised_by_its_own_selection(make_network: MakeNetwork, make_batch: MakeBatch):
@@ -398,7 +400,7 @@ def test_each_network_is_normalised_by_its_own_selection(make_network: MakeNetwo
     expected = [
         F.cross_entropy(copy.deepcopy(net)(batch.image).logits, batch.label, reduction="none") for net in networks
     ]
-    result = SupervisedStep()(Parts(networks, [CrossEntropy(), CrossEntropy()], selector=Fixed(weight)), batch, NOW)
+    result = SupervisedStep()(Method(networks, [CrossEntropy(), CrossEntropy()], selector=Fixed(weight)), batch, NOW)
     torch.testing.assert_close(result.terms["loss_base/0"], expected[0].mean().detach())
     torch.testing.assert_close(result.terms["loss_base/1"], expected[1][4].detach())
     assert result.terms["selected/0"].item() == 1.0
@@ -414,8 +416,8 @@ def test_strength_zero_equals_absence(
     criterion: str, regularizer: str, make_network: MakeNetwork, make_batch: MakeBatch
 ):
     """Bit for bit, in gradients and weights of the main network after several steps of SGD."""
-    absent = Parts([make_network(heads=())], [CRITERIA[criterion]()])
-    off = Parts([make_network()], [CRITERIA[criterion]()], [{"penalty": REGULARIZERS[regularizer](0.0)}])
+    absent = Method([make_network(heads=())], [CRITERIA[criterion]()])
+    off = Method([make_network()], [CRITERIA[criterion]()], [{"penalty": REGULARIZERS[regularizer](0.0)}])
     main = dict(absent.networks[0].state_dict())
     optimizers = [torch.optim.SGD(p.networks.parameters(), 0.1, momentum=0.9, weight_decay=1e-3) for p in (absent, off)]
     start = {name: value.clone() for name, value in main.items()}
@@ -431,8 +433,8 @@ def test_strength_zero_equals_absence(
 
 
 def test_a_strength_above_zero_does_change_the_main_network(make_network: MakeNetwork, make_batch: MakeBatch):
-    absent = Parts([make_network(heads=())], [CrossEntropy()])
-    on = Parts([make_network()], [CrossEntropy()], [{"alasca": AlascaRegularizer(N, K, strength=0.1)}])
+    absent = Method([make_network(heads=())], [CrossEntropy()])
+    on = Method([make_network()], [CrossEntropy()], [{"alasca": AlascaRegularizer(N, K, strength=0.1)}])
     step(absent, make_batch())
     step(on, make_batch())
     one, other = (parts.networks[0].backbone.stages[0][0].weight.grad for parts in (absent, on))
@@ -440,8 +442,8 @@ def test_a_strength_above_zero_does_change_the_main_network(make_network: MakeNe
 
 
 def test_a_penalty_reaches_only_the_backbone_and_its_heads(make_network: MakeNetwork, make_batch: MakeBatch):
-    absent = Parts([make_network(heads=())], [CrossEntropy()])
-    on = Parts([make_network()], [CrossEntropy()], [{"alasca": AlascaRegularizer(N, K)}])
+    absent = Method([make_network(heads=())], [CrossEntropy()])
+    on = Method([make_network()], [CrossEntropy()], [{"alasca": AlascaRegularizer(N, K)}])
     step(absent, make_batch())
     step(on, make_batch())
     one, other = gradients(absent.networks[0].head), gradients(on.networks[0].head)
@@ -461,7 +463,7 @@ def test_regularizers_add_up_and_see_their_networks_view(make_network: MakeNetwo
 
     penalties = {"one": Constant(2.0, 3.0), "two": Constant(0.5, 10.0)}
     batch, weight = make_batch(), torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0, 1.0])
-    parts = Parts([make_network()], [CrossEntropy()], [penalties], Fixed(weight))
+    parts = Method([make_network()], [CrossEntropy()], [penalties], Fixed(weight))
     result = SupervisedStep()(parts, batch, NOW)
     torch.testing.assert_close(result.loss.detach(), result.terms["loss_base"] + 2 * 3 + 0.5 * 10)
     assert (result.terms["loss_one"].item(), result.terms["loss_two"].item()) == (3.0, 10.0)
@@ -487,7 +489,7 @@ class Record(GradientTransform):
             parameter.grad.fill_(1.0)
 
 
-def make_module(parts: Parts, lr: float = 0.1) -> NoisyLabelModule:
+def make_module(parts: Method, lr: float = 0.1) -> NoisyLabelModule:
     facts = DataFacts("toy", K, N, (1, 8, 8), "", tuple("abcd"), (0.5,), (0.25,))
     return NoisyLabelModule(parts, SupervisedStep(), OptimConfig(lambda p: torch.optim.SGD(p, lr)), facts)
 
@@ -517,7 +519,7 @@ def test_the_gradient_transform_runs_once_per_network_and_before_clipping(
 ):
     """The transform sets all gradients to 1; clipped to norm 0.5 each network's weights move by lr * 0.5 in all."""
     transform, networks = Record(), [make_network(seed, heads=()) for seed in (0, 1)]
-    parts = Parts(networks, [CrossEntropy(), CrossEntropy()], gradient_transform=transform)
+    parts = Method(networks, [CrossEntropy(), CrossEntropy()], gradient_transform=transform)
     before = [weights(network) for network in networks]
     fit(make_module(parts), [make_batch()], gradient_clip_val=0.5)
     assert transform.seen == [{id(parameter) for parameter in network.parameters()} for network in networks]
@@ -539,7 +541,7 @@ def test_the_teacher_follows_after_each_optimiser_step(make_network: MakeNetwork
         def on_train_batch_end(self, *args: object) -> None:
             steps.append(weights(network))
 
-    module = make_module(Parts([network], [CrossEntropy()], teachers=[teacher]))
+    module = make_module(Method([network], [CrossEntropy()], teachers=[teacher]))
     fit(module, [make_batch(0), make_batch(1), make_batch(2)], callbacks=[Keep()])
     assert len(steps) == 4 and not torch.equal(steps[0]["head.weight"], steps[-1]["head.weight"])
     for name, average in teacher.average.named_parameters():
@@ -552,7 +554,7 @@ def test_the_teacher_follows_after_each_optimiser_step(make_network: MakeNetwork
 @pytest.mark.parametrize("algorithm", ["norm", None])
 def test_clipping_one_network_leaves_the_other_alone(algorithm: str | None, make_network: MakeNetwork):
     networks = [make_network(seed, heads=()) for seed in (0, 1)]
-    module = make_module(Parts(networks, [CrossEntropy(), CrossEntropy()]))
+    module = make_module(Method(networks, [CrossEntropy(), CrossEntropy()]))
     for network, value in zip(networks, (100.0, 1e-4)):
         for parameter in network.parameters():
             parameter.grad = torch.full_like(parameter, value)
@@ -564,7 +566,7 @@ def test_clipping_one_network_leaves_the_other_alone(algorithm: str | None, make
 
 def test_clipping_by_value_bounds_each_entry_and_no_value_clips_nothing(make_network: MakeNetwork):
     network = make_network(heads=())
-    module = make_module(Parts([network], [CrossEntropy()]))
+    module = make_module(Method([network], [CrossEntropy()]))
     optimizer = torch.optim.SGD(module.parameters(), 0.1)
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, -3.0)
@@ -574,7 +576,7 @@ def test_clipping_by_value_bounds_each_entry_and_no_value_clips_nothing(make_net
     assert all((parameter.grad == -0.5).all() for parameter in network.parameters())
 
 
-# Parts
+# Method
 
 
 @pytest.mark.parametrize(
@@ -585,10 +587,10 @@ def test_parts_that_do_not_fit_are_counted(
     networks: int, criteria: int, regularizers: int, message: str, make_network: MakeNetwork
 ):
     with pytest.raises(ValueError, match=message):
-        Parts([make_network()] * networks, [CrossEntropy()] * criteria, [{}] * regularizers)
+        Method([make_network()] * networks, [CrossEntropy()] * criteria, [{}] * regularizers)
 
 
 def test_teachers_that_do_not_fit_are_counted(make_network: MakeNetwork):
     with pytest.raises(ValueError, match="1 teachers for 2 networks"):
         networks = [make_network(seed) for seed in (0, 1)]
-        Parts(networks, [CrossEntropy(), CrossEntropy()], teachers=[WeightAverage(networks[0])])
+        Method(networks, [CrossEntropy(), CrossEntropy()], teachers=[WeightAverage(networks[0])])

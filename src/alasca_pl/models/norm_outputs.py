@@ -1,4 +1,4 @@
-"""Taps: activations after the normalisation layers inside residual blocks, for penalties on their gradients."""
+"""Norm outputs: activations after the normalisation layers inside residual blocks, for penalties on their gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from alasca_pl.core.types import Tap
+from alasca_pl.core.types import NormOutput
 from alasca_pl.models.preact import PreActBlock
 
 # Exactly these: a subclass may do more than normalise, e.g. timm's that activate too.
@@ -22,7 +22,7 @@ def _is_block(module: nn.Module) -> bool:
     return kind.__module__.startswith("timm.") and kind.__name__ in ("BasicBlock", "Bottleneck")
 
 
-def tapped_layers(backbone: nn.Module) -> list[nn.Module]:
+def norm_layers(backbone: nn.Module) -> list[nn.Module]:
     """Find the normalisation layers inside the residual blocks; stem and shortcuts are no part of them.
 
     Args:
@@ -51,7 +51,7 @@ def tapped_layers(backbone: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def collected(layers: list[nn.Module]) -> Iterator[list[Tap]]:
+def collected(layers: list[nn.Module]) -> Iterator[list[NormOutput]]:
     """Collect a tap from each layer, in the order in which they run, as long as the context lasts.
 
     The hooks live no longer than one forward pass, so that a network can be copied, and converted for several
@@ -60,19 +60,19 @@ def collected(layers: list[nn.Module]) -> Iterator[list[Tap]]:
     Args:
         layers: Normalisation layers.
     """
-    taps: list[Tap] = []
+    norm_outputs: list[NormOutput] = []
 
     def collect(layer: nn.Module, inputs: Any, value: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return value
         scale = layer.weight if isinstance(layer.weight, Tensor) else value.new_ones(value.shape[1])
-        taps.append(Tap(value, scale))
+        norm_outputs.append(NormOutput(value, scale))
         # What follows may write into its input, and shall write into a copy.
         return value.clone()
 
     handles = [layer.register_forward_hook(collect) for layer in layers]
     try:
-        yield taps
+        yield norm_outputs
     finally:
         for handle in handles:
             handle.remove()

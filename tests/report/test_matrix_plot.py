@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from alasca_pl.analysis.matrix_plot import plot_matrix
+from alasca_pl.report.matrix_plot import plot_matrix
 
 
 def drawn(monkeypatch, tmp_path, matrix: np.ndarray, names: list[str]) -> Figure:

@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 from torchmetrics.classification import MulticlassAccuracy
 
-from alasca_pl.analysis.load import open_checkpoint
-from alasca_pl.analysis.summary import HEADS
-from alasca_pl.build import build_data
+from alasca_pl.build.data import build_data
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
+from alasca_pl.report.summary import HEADS
+from alasca_pl.runs.load import open_checkpoint
 from alasca_pl.training.predict import predict
 
 
@@ -72,7 +72,7 @@ def evaluate_checkpoint(
     count = torch.zeros(num_classes, dtype=torch.int64)
     with torch.no_grad():
         for batch in batches:
-            outputs = [network(batch.image.to(target)) for network in module.parts.networks]
+            outputs = [network(batch.image.to(target)) for network in module.method.networks]
             label = batch.label.to(target)
             for rule in module.rules:
                 predicted = predict(outputs, rule, module.predict_average)

@@ -1,1 +1,0 @@
-"""Looking at runs: opening them, summing them up, drawing them. Needs no data set."""

@@ -1,0 +1,84 @@
+"""From a node of a config to an object."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import hydra
+
+from alasca_pl.core.errors import UserError
+
+Config = dict[str, Any]
+
+
+def make(node: Mapping[str, Any], **offers: Any) -> Any:
+    """Call a node's ``_target_`` with the node's values.
+
+    Args:
+        node: A mapping with ``_target_``.
+        offers: Values that are passed on if the target has an argument of that name and the node does not give it. So a
+            part asks for ``num_samples`` or ``num_classes`` by naming it, and its yaml need not repeat them.
+
+    Raises:
+        UserError: If the target does not exist or refuses its values.
+    """
+    # Hydra's own instantiate copies arguments into a config and turns dataclasses into mappings; data and networks must
+    # arrive as they are.
+    name = node["_target_"]
+    try:
+        target = hydra.utils.get_object(name)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
+    arguments = {key: _value(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    parameters = inspect.signature(target).parameters
+    arguments |= {key: value for key, value in offers.items() if key in parameters and key not in arguments}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [key for key in arguments if key not in parameters and not takes_any]
+    if unknown:
+        raise UserError(f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(parameters)}")
+    if node.get("_partial_"):
+        return functools.partial(target, **arguments)
+    try:
+        return target(**arguments)
+    except (ValueError, OSError) as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+    except (TypeError, AttributeError) as error:
+        plain = {key: value for key, value in node.items() if not isinstance(value, Mapping)}
+        raise UserError(f"{name} refuses its arguments {plain}: {error}") from error
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return make(value) if "_target_" in value else {key: _value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    return value
+
+
+def absorb_files(config: Config) -> Config:
+    """Replace names of files by what is in them, where a part says how: a run must open without the files.
+
+    A part says so by a static method ``absorb`` that takes and returns its node of the config.
+
+    Raises:
+        UserError: If a file cannot be used.
+    """
+
+    def absorbed(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        node = {name: absorbed(item) for name, item in value.items()}
+        try:
+            target = hydra.utils.get_object(node["_target_"]) if "_target_" in node else None
+        except (ImportError, ValueError):
+            # Said with a better message when it is called.
+            target = None
+        if target is None or not hasattr(target, "absorb"):
+            return node
+        try:
+            return target.absorb(node)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    return absorbed(config)

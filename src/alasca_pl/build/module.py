@@ -1,0 +1,207 @@
+"""From a resolved config to networks, parts and the module; needs no data."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from alasca_pl.alasca.heads import AuxiliaryHead
+from alasca_pl.build.make import Config, make
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.parts import Criterion, Regularizer
+from alasca_pl.core.seeds import derive_seed
+from alasca_pl.core.types import DataFacts
+from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.models.network import Network, check_shapes, kaiming_init
+from alasca_pl.models.norms import norm_layer
+from alasca_pl.steps.method import Method
+from alasca_pl.training.module import NoisyLabelModule
+from alasca_pl.training.optim import OptimConfig
+
+log = logging.getLogger(__name__)
+# Slots whose part may need the noise rate.
+_RATE_SLOTS = ("selector", "gradient_transform")
+
+
+def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
+    """Make networks, parts and the module; needs no data.
+
+    Auxiliary heads are made last and from their own random stream, so that the main network starts from the same
+    weights with and without them. Networks of a pair differ by their stream only.
+
+    Args:
+        config: Resolved config as plain containers.
+        facts: What is known of the data.
+
+    Raises:
+        UserError: If a value is wrong or values do not fit each other.
+    """
+    try:
+        return _build_module(config, facts)
+    except ValueError as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+
+
+def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
+    count = config["num_networks"]
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"num_networks must be a whole number of at least 1, got {count!r}")
+    offers = {
+        "num_samples": facts.num_samples,
+        "num_classes": facts.num_classes,
+        "class_counts": facts.class_counts,
+        "num_networks": count,
+        "seed": config["seed"],
+    }
+    config = resolve_oracle(config, facts)
+    if config["criterion"] is None:
+        raise UserError("no criterion is chosen; choose a method, e.g. method=ce")
+    criteria: list[Criterion] = [make(config["criterion"], **offers) for _ in range(count)]
+    nodes = {name: node for name, node in config["regularizers"].items() if node}
+    first: dict[str, Regularizer] = {name: make(node, **offers) for name, node in nodes.items()}
+    regularizers = [first] + [
+        {name: first[name] if first[name].shared else make(node, **offers) for name, node in nodes.items()}
+        for _ in range(count - 1)
+    ]
+    selector = make(config["selector"], **offers) if config["selector"] else None
+    mixer = make(config["mixer"], **offers) if config["mixer"] else None
+    transform = make(config["gradient_transform"], **offers) if config["gradient_transform"] else None
+
+    networks = [_main_network(config, facts, number) for number in range(count)]
+    asking = [("criterion", criteria[0]), *regularizers[0].items(), ("selector", selector), ("mixer", mixer)]
+    needs = {need: name for name, part in asking if part is not None for need in part.needs}
+    if "norm_outputs" in needs:
+        for network in networks:
+            network.enable_norm_outputs()
+    if "aux_logits" in needs:
+        _attach_heads(config, facts, networks, needs["aux_logits"])
+    elif config["aux"]["stages"]:
+        log.info("no part uses auxiliary heads, so none is built")
+    for network in networks:
+        check_shapes(network, facts.image_shape)
+
+    teachers = [make(config["teacher"], network=network, **offers) for network in networks] if config["teacher"] else []
+    method = Method(networks, criteria, regularizers, selector, mixer, teachers, transform)
+    optim = OptimConfig(
+        make(config["optim"]["optimizer"]),
+        make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
+    )
+    rule, average = config["predict"]["rule"], config["predict"]["average"]
+    module = NoisyLabelModule(method, make(config["step"], **offers), optim, facts, rule, average, config)
+    try:
+        # Made once on trial, so that a value which the optimiser refuses shows now and not when training starts.
+        module.configure_optimizers()
+    except TypeError as error:
+        raise UserError(f"optim: {error}") from error
+    return module
+
+
+def oracle_slots(config: Config) -> list[str]:
+    """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
+    return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == "oracle"]
+
+
+def resolve_oracle(config: Config, facts: DataFacts) -> Config:
+    """Put the true noise rate where a slot's ``noise_rate`` is ``oracle``; the only way in which anything learns it.
+
+    Raises:
+        UserError: If nobody knows the true rate.
+    """
+    slots = oracle_slots(config)
+    if slots and facts.realised_rate is None:
+        raise UserError(
+            f"{slots[0]}.noise_rate is oracle, but the clean labels of {facts.name} are not known; "
+            f"give a number or {slots[0]}.noise_rate=estimated"
+        )
+    return {**config, **{name: {**config[name], "noise_rate": facts.realised_rate} for name in slots}}
+
+
+def connect(module: NoisyLabelModule, data: NoisyDataModule) -> None:
+    """Let the data bring in training batches what the method asks for.
+
+    Raises:
+        UserError: If a view is unknown.
+    """
+    mixer = module.method.mixer
+    try:
+        data.request(module.step.views, mixer is not None and mixer.partners == "same_label")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *names))
+        yield
+
+
+def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
+    with _random_stream(config["seed"], "network", number):
+        network = Network(make(config["model"]["backbone"], in_channels=facts.image_shape[0]), facts.num_classes)
+        if config["model"]["backbone"].get("pretrained") and config["model"]["init"] != "library":
+            raise UserError("model.init would overwrite the pretrained weights; set model.init=library")
+        _initialise(network, config["model"]["init"])
+    return network
+
+
+def _initialise(module: nn.Module, rule: str) -> None:
+    if rule not in ("library", "kaiming"):
+        raise UserError(f"unknown model.init {rule!r}; choose one of library, kaiming")
+    if rule == "kaiming":
+        kaiming_init(module)
+
+
+def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network], asker: str) -> None:
+    aux = config["aux"]
+    if aux["width"] is not None and not (isinstance(aux["width"], int) and aux["width"] >= 1):
+        raise UserError(f"aux.width must be a whole number of at least 1 or null, got {aux['width']!r}")
+    for number, network in enumerate(networks):
+        channels, reductions = network.backbone.channels, network.backbone.reductions
+        stages = resolve_stages(aux["stages"], len(channels))
+        if not stages:
+            raise UserError(f"{asker} needs auxiliary heads, but aux.stages is empty; choose aux=all or aux=last")
+        heads = {}
+        with _random_stream(config["seed"], "heads", number):
+            for stage in stages:
+                heads[stage] = AuxiliaryHead(
+                    kind=aux["kind"],
+                    channels=channels[stage - 1],
+                    stride=max(1, reductions[-1] // reductions[stage - 1]),
+                    width=aux["width"] or network.feature_size,
+                    num_classes=facts.num_classes,
+                    norm=norm_layer(config["model"]["norm"]),
+                )
+                _initialise(heads[stage], config["model"]["init"])
+        network.attach(heads)
+
+
+def resolve_stages(stages: str | int | Sequence[int] | None, count: int) -> list[int]:
+    """Turn the value of ``aux.stages`` into stage numbers.
+
+    Args:
+        stages: ``all`` (every stage but the last, which carries the main head), ``last`` (the last of these) or a list
+            of numbers from 1, or one number.
+        count: Number of stages of the network.
+
+    Raises:
+        UserError: If a stage does not exist.
+    """
+    available = list(range(1, count))
+    if stages == "all":
+        return available
+    if stages == "last":
+        return available[-1:]
+    listed = [stages] if isinstance(stages, str | int) else list(stages or ())
+    if not all(isinstance(stage, int) for stage in listed):
+        raise UserError(f"unknown aux.stages {stages!r}; choose all, last or a list of numbers, e.g. aux.stages=[1,2]")
+    chosen = sorted({int(stage) for stage in listed})
+    for stage in chosen:
+        if stage not in available:
+            raise UserError(
+                f"aux.stages names stage {stage}, but this network carries auxiliary heads after stages "
+                f"{', '.join(map(str, available)) or 'none'}; stage {count} carries the main head"
+            )
+    return chosen

@@ -1,0 +1,64 @@
+"""From a resolved config to the trainer with its callbacks."""
+
+from pathlib import Path
+
+import lightning as L
+
+from alasca_pl.build.make import Config, make
+from alasca_pl.core.errors import UserError
+from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
+from alasca_pl.training.callbacks.history import History
+from alasca_pl.training.callbacks.monitor import NoiseMonitor
+from alasca_pl.training.callbacks.scans import ScanCallback
+
+
+def build_trainer(config: Config, data: NoisyDataModule, folder: Path) -> L.Trainer:
+    """Make the trainer with its callbacks and loggers.
+
+    Args:
+        config: Resolved config as plain containers.
+        data: The data.
+        folder: The run's folder.
+
+    Raises:
+        UserError: If a value is wrong.
+    """
+    accumulated = config["trainer"].get("accumulate_grad_batches", 1)
+    if accumulated != 1:
+        raise UserError(
+            f"trainer.accumulate_grad_batches is {accumulated}, but schedules and selections go by batches; "
+            "leave it at 1 and choose another data.batch_size"
+        )
+    identity = {
+        "the config": config,
+        "the noisy labels": data.facts.noise_digest,
+        "the run's folder": str(folder),
+    }
+    try:
+        checkpoints = checkpoint_callbacks(
+            folder / "checkpoints", "val" in data.sizes, config["checkpoint"]["every_n_steps"]
+        )
+        # Without a part to measure on there is nothing to validate, and Lightning would warn of it.
+        nothing = {} if data.facts.eval_splits else {"limit_val_batches": 0}
+        return L.Trainer(
+            **{**config["trainer"], **nothing},
+            logger=[make(node, save_dir=str(folder), config=config) for node in config["logger"].values() if node]
+            or False,
+            callbacks=[
+                ParallelGuard(identity),
+                ScanCallback(),
+                NoiseMonitor(data.noisy_labels),
+                History(folder / "metrics.csv"),
+                *(make(node) for node in config["callbacks"].values() if node),
+                RankRng(config["seed"]),
+                *checkpoints,
+            ],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(folder),
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise error if isinstance(error, UserError) else UserError(f"trainer: {error}") from error

@@ -1,0 +1,26 @@
+"""Names of files: which may be followed, and how some of many are listed."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+
+_NAMED = 5
+
+
+def unsafe(name: str) -> str | None:
+    """Say why a path must not be followed from within a folder, or None if it may.
+
+    Only the text is looked at: links on the way have to be resolved by whoever opens it.
+    """
+    if not name or "\0" in name:
+        return "is empty" if not name else "holds a zero byte"
+    if name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
+        return "is absolute"
+    if ".." in PurePosixPath(name).parts or ".." in PureWindowsPath(name).parts:
+        return "leads out of its folder"
+    return None
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Join the first few of many names for a message."""
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,1 @@
+"""What a run came to, as tables and pictures; needs neither torch nor data."""

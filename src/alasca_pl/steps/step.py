@@ -1,0 +1,100 @@
+"""The contract of a step, and what steps share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from alasca_pl.core.modes import evaluating
+from alasca_pl.core.parts import Regularizer
+from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView
+from alasca_pl.steps.method import Method
+
+
+class Step(Protocol):
+    """Turns one batch of the training loader into a loss.
+
+    Attributes:
+        views: Names of the views of each sample that it wants, e.g. ``("weak", "strong")``; the first is ``Batch.image``,
+            the others are ``Batch.views``. ``default`` is the augmentation that the data set is configured with.
+    """
+
+    views: tuple[str, ...]
+
+    def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
+        """Return the loss to differentiate and what to log."""
+        ...
+
+
+def unmixed_logits(method: Method, outputs: Sequence[NetworkOutput], batch: Batch) -> list[Tensor]:
+    """Return the predictions for the images as they are that each network's parts observe.
+
+    Args:
+        method: The method.
+        outputs: What each network said of the images, which a mixer may have mixed.
+        batch: The batch.
+
+    Returns:
+        M tensors (B, K), detached: those of the teacher that the network listens to, or its own.
+    """
+    if len(method.teachers):
+        taught = [teacher(batch.image).logits.detach() for teacher in method.teachers]
+        shifts = [int(teacher.listen == "peer") for teacher in method.teachers]
+        return [taught[(number + shift) % len(taught)] for number, shift in enumerate(shifts)]
+    if method.mixer is None:
+        return [output.logits.detach() for output in outputs]
+    return [_without_trace(network, batch.image) for network in method.networks]
+
+
+def observe(method: Method, unmixed: Sequence[Tensor], index: Tensor) -> None:
+    """Let every part of every network see its predictions (B, K) for the unmixed samples."""
+    for number, logits in enumerate(unmixed):
+        for _, part in method.of_network(number):
+            part.observe(logits, index)
+
+
+def penalise(
+    method: Method,
+    total: Tensor,
+    terms: dict[str, Tensor],
+    views: Sequence[StepView],
+    batch_size: Tensor,
+    penalties: Mapping[str, Regularizer] | None = None,
+) -> Tensor:
+    """Add all penalties to a loss, and to the terms each of them and the sum.
+
+    Args:
+        method: The method.
+        total: Scalar, the networks' losses so far.
+        terms: Takes ``loss_<name>`` and ``loss``.
+        views: What the penalties of each network look at.
+        batch_size: Size of the global batch over the number of ranks.
+        penalties: Further ones, for every network.
+
+    Returns:
+        The scalar to differentiate.
+    """
+    for number, (mapping, view) in enumerate(zip(method.regularizers, views)):
+        for name, regularizer in (*mapping.items(), *(penalties or {}).items()):  # type: ignore[operator]
+            penalty = regularizer(view).sum() / batch_size
+            total = total + regularizer.strength * penalty
+            terms[_suffix(f"loss_{name}", number, len(method.networks))] = penalty.detach()
+    terms["loss"] = total.detach()
+    return total
+
+
+@torch.no_grad()
+def _without_trace(network: nn.Module, image: Tensor) -> Tensor:
+    """Logits of a second pass, in evaluation mode so that it leaves batch-norm statistics alone."""
+    with evaluating(network):
+        return network(image).logits
+
+
+def _suffix(name: str, number: int, count: int) -> str:
+    return name if count == 1 else f"{name}/{number}"
+
+
+def numbered(name: str, values: Tensor) -> dict[str, Tensor]:
+    """Name one value (M,) per network: with a number behind a slash if there are several."""
+    return {_suffix(name, number, len(values)): value for number, value in enumerate(values)}

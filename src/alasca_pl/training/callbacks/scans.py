@@ -1,0 +1,88 @@
+"""Scans of the training set before epochs, for the parts that ask."""
+
+import logging
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+from alasca_pl.core.parts import ScanningPart
+from alasca_pl.core.scan import ScanRequest
+from alasca_pl.core.types import Progress
+from alasca_pl.training.module import NoisyLabelModule
+from alasca_pl.training.scan import run_scan
+
+log = logging.getLogger("alasca_pl")
+
+
+class ScanCallback(L.Callback):
+    """Before an epoch passes once over the training set if a selector or gradient transform asks for it.
+
+    Needs a data module with ``eval_batches("train")`` and ``noisy_labels``, of which only the observed ones are used.
+    Must come before callbacks that measure. A run that is resumed within an epoch keeps the selection of that epoch,
+    which is part of the checkpoint.
+
+    Attributes:
+        seconds: What the latest look took with all that was made of it; not a metric, because the metrics of a run and
+            of its repetition are equal.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelModule)
+        end = trainer.max_epochs or 0
+        for slot in ("selector", "gradient_transform"):
+            part: ScanningPart | None = getattr(pl_module.method, slot)
+            first = None if part is None else _first_scan(part, end)
+            if part is not None and first is not None and first >= end and trainer.is_global_zero:
+                option = f"{slot}.{part.first_scan_option}" if part.first_scan_option else f"the {slot}'s own schedule"
+                log.warning(
+                    "%s first looks at the training set before epoch %d, but the run ends after epoch %d, so that it will "
+                    "not act; lower %s or train longer",
+                    type(part).__name__,
+                    first + 1,
+                    end,
+                    option,
+                )
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelModule)
+        progress = pl_module.progress()
+        # Requests depend on progress alone, so that all ranks take part in a look or none does.
+        union = ScanRequest()
+        asking: list[ScanningPart] = []
+        for part in (pl_module.method.selector, pl_module.method.gradient_transform):
+            request = None if part is None else part.scan_request(progress)
+            if part is not None and request is not None:
+                asking.append(part)
+                union = union.union(request)
+        if not asking:
+            return
+        start = time.monotonic()
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        label = torch.from_numpy(data.noisy_labels.label)
+        result = run_scan(
+            list(pl_module.method.networks),
+            data.eval_batches("train"),
+            label,
+            union,
+            len(label),
+            trainer.precision_plugin.forward_context,
+        )
+        looked = time.monotonic()
+        for each in asking:
+            each.receive_scan(result, progress)
+        end = time.monotonic()
+        self.seconds = end - start
+        if trainer.is_global_zero:
+            text = "epoch %d: looked at %d training samples in %.1f s, selected in %.1f s"
+            log.info(text, progress.epoch + 1, len(label), looked - start, end - looked)
+
+
+def _first_scan(part: ScanningPart, max_epochs: int) -> int | None:
+    """First epoch, also beyond the run's end, at which a part, as it is now, would ask for a look; None if it asks for none."""
+    at = (Progress(epoch, 0, max_epochs, 1) for epoch in range(max_epochs + 1000))
+    return next((progress.epoch for progress in at if part.scan_request(progress) is not None), None)

@@ -1,0 +1,53 @@
+"""How good the selections of an epoch were."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alasca_pl.core.distributed import sum_ranks
+from alasca_pl.core.quality import selection_quality
+
+
+class SelectionCounts:
+    """Counts over an epoch what was selected and what of it was clean, equal on all ranks and fit for a checkpoint."""
+
+    def __init__(self) -> None:
+        self._counts: Tensor | None = None
+
+    def add(self, selected: Tensor, clean: Tensor) -> None:
+        """Add a batch; every rank must call it.
+
+        Args:
+            selected: Bool (M, B), this rank's part of the batch.
+            clean: Bool (B,), whether the given label is the true one.
+        """
+        # Both, selected, clean, all: everything else follows from these.
+        counts = torch.stack(
+            [
+                (selected & clean).sum(dim=1),
+                selected.sum(dim=1),
+                clean.sum().expand(len(selected)),
+                torch.full((len(selected),), len(clean), device=clean.device),
+            ],
+            dim=1,
+        )
+        counts = sum_ranks(counts)
+        self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
+
+    def take(self) -> dict[str, float]:
+        """Return the metrics of the epoch, per network and their mean, and start anew; empty if nothing was added."""
+        if self._counts is None:
+            return {}
+        each = [selection_quality(*(int(value) for value in row)) for row in self._counts]
+        self._counts = None
+        metrics = {f"select/{name}": sum(one[name] for one in each) / len(each) for name in each[0]}
+        if len(each) > 1:
+            metrics |= {f"select/{name}/{number}": one[name] for number, one in enumerate(each) for name in one}
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": self._counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._counts = state["counts"]
