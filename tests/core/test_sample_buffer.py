@@ -50,6 +50,21 @@ def test_order_within_a_batch_does_not_matter(generator: torch.Generator):
     assert torch.equal(one.rows, other.rows)
 
 
+def test_filled_whole_it_keeps_nothing_of_the_old_rows_and_averages_on_from_the_new_ones():
+    table, rows = SampleBuffer(3, 2, momentum=0.5, initial=9.0), torch.arange(6.0).reshape(3, 2)
+    table.fill(rows.double())
+    assert torch.equal(table.rows, rows)
+    rows.zero_()
+    table.update(torch.tensor([[4.0, 0.0]]), torch.tensor([2]))
+    assert table.rows.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 2.5]]
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 1), (3,)])
+def test_rows_of_another_shape_do_not_fill_it(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"the table has shape \(3, 2\), got rows of shape"):
+        SampleBuffer(3, 2, momentum=0.5).fill(torch.zeros(shape))
+
+
 def test_reads_the_rows_of_all_samples_that_a_row_is_mixed_from():
     table = SampleBuffer(4, 2, 0.0)
     table.update(torch.arange(8.0).view(4, 2), torch.arange(4))

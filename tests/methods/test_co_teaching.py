@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from alasca_pl.core import selection
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch, Progress, Targets
-from alasca_pl.methods import co_teaching
-from alasca_pl.methods.co_teaching import SmallLossExchange, kept_count, scheduled_forget_rate
+from alasca_pl.methods.co_teaching import SmallLossExchange, scheduled_forget_rate
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.models.network import Network
 from alasca_pl.steps.method import Method
@@ -55,23 +55,6 @@ def test_the_exponent_bends_the_end_of_the_ramp_only():
 def test_short_ramps():
     assert scheduled_forget_rate(0, 0.4, 0) == 0.4
     assert [scheduled_forget_rate(epoch, 0.4, 1) for epoch in (0, 1)] == [0.0, 0.4]
-
-
-@pytest.mark.parametrize(
-    ("forget_rate", "size", "kept"),
-    [
-        (0.45, 128, 70),
-        (0.0, 7, 7),
-        (0.9, 10, 1),
-        (0.45, 100, 55),
-        (0.7, 10, 3),
-        (0.99, 10, 10),
-        (1.0, 4, 4),
-        (0.5, 0, 0),
-    ],
-)
-def test_how_many_are_kept(forget_rate: float, size: int, kept: int):
-    assert kept_count(forget_rate, size) == kept
 
 
 @pytest.mark.parametrize("networks", [2, 3])
@@ -170,13 +153,13 @@ def test_ranks_select_together_what_one_process_selects(
         sent.append((index, rows))
         return torch.arange(len(index)), index, rows
 
-    monkeypatch.setattr(co_teaching, "gather_with_places", record)
+    monkeypatch.setattr(selection, "gather_with_places", record)
     for own, own_index in parts:
         weigh(selector, own, 0, own_index)
     everything = torch.cat([index for index, _ in sent]), torch.cat([rows for _, rows in sent])
     together = []
     for place, (own, own_index) in zip(torch.arange(total).split(sizes), parts):
-        monkeypatch.setattr(co_teaching, "gather_with_places", lambda *_, place=place: (place, *everything))
+        monkeypatch.setattr(selection, "gather_with_places", lambda *_, place=place: (place, *everything))
         together.append(weigh(selector, own, 0, own_index))
     assert torch.equal(torch.cat(together, dim=1), alone)
 

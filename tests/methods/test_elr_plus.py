@@ -27,7 +27,7 @@ def mixed_targets() -> Targets:
 
 
 @pytest.mark.parametrize("sharpen", [False, True])
-@pytest.mark.parametrize(("coef_step", "ramp"), [(0, 1.0), (8, math.exp(-5 * (1 - 2 / 8) ** 2)), (2, 1.0)])
+@pytest.mark.parametrize(("coef_step", "ramp"), [(0, 1.0), (8, math.exp(-5 * (1 - 3 / 8) ** 2)), (2, 1.0)])
 def test_equals_loops_over_rows_and_classes(sharpen: bool, coef_step: int, ramp: float, generator: torch.Generator):
     criterion = EarlyLearningPlus(3, 3, strength=2.0, momentum=0.6, coef_step=coef_step, sharpen_labels=sharpen)
     table = [[0.0] * 3 for _ in range(3)]
@@ -63,8 +63,10 @@ def test_predictions_are_averaged_without_a_clamp():
 
 
 def test_the_ramp_by_hand():
+    """Steps count from 1 in the authors' formula: the first of ten has 5 * 0.9^2, the fifth 5 * 0.5^2."""
     criterion = EarlyLearningPlus(1, 3, coef_step=10)
-    assert [criterion.ramp(step) for step in (0, 5, 10, 99)] == pytest.approx([math.exp(-5), math.exp(-1.25), 1, 1])
+    expected = [math.exp(-4.05), math.exp(-1.25), 1, 1, 1]
+    assert [criterion.ramp(step) for step in (0, 4, 9, 10, 99)] == pytest.approx(expected)
     assert EarlyLearningPlus(1, 3).ramp(0) == 1.0
 
 

@@ -223,6 +223,21 @@ def test_networks_look_at_their_own_features_and_may_exchange():
         assert torch.equal(other[number], one[(number + 1) % 3])
 
 
+@pytest.mark.parametrize(("exchange", "aligned"), [(True, [3, 4, 5]), (False, [0, 1, 2])])
+def test_the_reference_is_what_a_network_was_trained_on(exchange: bool, aligned: list[int]):
+    """One class. Network 0 selected 0 to 2 and network 1 the rest, which are nearly orthogonal to them.
+
+    With an exchange network 0 was trained on 3 to 5, so that its next direction is theirs.
+    """
+    features = torch.tensor([[1, 0.01], [1, 0.02], [1, 0.03], [0.01, 1], [0.02, 1], [0.03, 1]])
+    selector = FineSelector(6, num_classes=1, num_networks=2, warmup_epochs=0, every=1, phase=0, exchange=exchange)
+    selector.posterior.fill(torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3))
+    result = ScanResult(torch.zeros(6, dtype=torch.int64), features=torch.stack([features, features]))
+    selector.receive_scan(result, at(1))
+    assert selector.posterior.rows[:, 0].ge(0.5).nonzero().flatten().tolist() == aligned
+    assert selector.posterior.rows[:, 1].ge(0.5).nonzero().flatten().tolist() == [3 - aligned[0] + i for i in range(3)]
+
+
 def test_a_mixed_row_counts_by_its_shares(generator: torch.Generator):
     features, label, _ = planted(0, networks=2)
     selector = selector_for(networks=2)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 from alasca_pl.core.types import Batch
 from alasca_pl.models.network import Network
@@ -105,11 +106,11 @@ def test_auxiliary_heads_are_not_copied_and_change_nothing(make_network: MakeNet
     ("options", "expected"),
     [
         ({"schedule": "constant"}, [0.9] * 6),
-        ({"schedule": "bias_corrected"}, [0.0, 1 / 2, 2 / 3, 3 / 4, 4 / 5, 5 / 6]),
-        ({"schedule": "bias_corrected", "momentum": 0.7}, [0.0, 1 / 2, 2 / 3, 0.7, 0.7, 0.7]),
+        ({"schedule": "bias_corrected"}, [1 / 2, 2 / 3, 3 / 4, 4 / 5, 5 / 6, 6 / 7]),
+        ({"schedule": "bias_corrected", "momentum": 0.7}, [1 / 2, 2 / 3, 0.7, 0.7, 0.7, 0.7]),
         (
             {"schedule": "sigmoid_ramp", "ramp_steps": 4},
-            [0.9 * math.exp(-5 * 9 / 16), 0.9 * math.exp(-5 / 4), 0.9 * math.exp(-5 / 16), 0.9, 0.9, 0.9],
+            [0.9 * math.exp(-5 / 4), 0.9 * math.exp(-5 / 16), 0.9, 0.9, 0.9, 0.9],
         ),
     ],
 )
@@ -123,10 +124,28 @@ def test_schedules_by_hand(options: dict, expected: list[float], make_network: M
     assert found == pytest.approx(expected)
 
 
+def test_bias_corrected_by_the_authors_count():
+    """Updates count from 1 there: the start has the weight of one update. 2, then 3, 5 and 9 give these means."""
+    network = nn.Linear(1, 1, bias=False)
+
+    def set_weight(value: float) -> None:
+        with torch.no_grad():
+            network.weight.fill_(value)
+
+    set_weight(2.0)
+    teacher = WeightAverage(network, 0.999, schedule="bias_corrected")
+    found = []
+    for value in (3.0, 5.0, 9.0):
+        set_weight(value)
+        teacher.update(network)
+        found.append(teacher.average.weight.item())
+    assert found == pytest.approx([2.5, 10 / 3, 4.75])
+
+
 def test_bias_corrected_is_the_plain_mean_at_first(make_network: MakeNetwork, generator: torch.Generator):
     network = make_network()
     teacher = WeightAverage(network, 0.999, schedule="bias_corrected")
-    seen = []
+    seen = [network.head.weight.detach().clone()]
     for _ in range(4):
         disturb(network, generator)
         teacher.update(network)

@@ -372,6 +372,52 @@ def test_a_penalty_sees_unmixed_first_views_with_all_given_labels(make_network: 
     assert result.terms["loss"].item() == result.loss.item()
 
 
+class Says(nn.Module):
+    """A network that predicts the same for every image with its main and its auxiliary head."""
+
+    def __init__(self, logits: Sequence[float], aux: Sequence[float]) -> None:
+        super().__init__()
+        self.logits, self.aux = (nn.Parameter(torch.tensor(values)) for values in (logits, aux))
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        rows = self.logits.expand(len(image), -1)
+        return NetworkOutput(rows, (self.aux.expand(len(image), -1),), rows)
+
+
+def test_a_shared_table_is_read_for_one_network_before_the_next_moves_it():
+    """The example of the supervised step: penalties 0.910 and 1.890 with strength 2."""
+    shared = AlascaRegularizer(2, 2, strength=2.0, momentum=0.7, temperature=1 / 3, ramp_epochs=0, shared_ema=True)
+    networks = [Says([2.0, 0.0], [1.0, 0.0]), Says([0.0, 2.0], [1.0, 0.0])]
+    parts = Method(networks, [CrossEntropy() for _ in range(2)], [{"alasca": shared}] * 2, Told(torch.ones(2, 2)))
+    image = torch.zeros(2, 1, 1, 1)
+    batch = Batch(image, torch.zeros(2, dtype=torch.int64), torch.arange(2), views=(image,))
+    terms = MixMatchStep(2, 0)(parts, batch, NOW).terms
+    found = [2.0 * terms[f"loss_alasca/{number}"].item() for number in range(2)]
+    assert found == pytest.approx([0.910, 1.890], abs=1e-3)
+
+
+def test_penalties_see_peers_and_parts_of_the_run_observe(make_network: MakeNetwork, make_batch: MakeBatch):
+    class Watching(Told):
+        def observe(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
+            self.seen = (logits, label, index)
+
+    class Keeps(Regularizer):
+        def forward(self, view: StepView) -> Tensor:
+            self.view = view
+            return torch.zeros_like(view.base_loss)
+
+    selector, penalties = Watching(torch.ones(2, 6)), [Keeps(1.0), Keeps(1.0)]
+    networks = [make_network(seed) for seed in range(2)]
+    parts = Method(networks, [CrossEntropy(), CrossEntropy()], [{"keeps": each} for each in penalties], selector)
+    batch = with_view(make_batch())
+    result = run(parts, batch)
+    assert penalties[0].view.peers == (penalties[1].view.output,)
+    assert penalties[1].view.peers == (penalties[0].view.output,)
+    logits, label, index = selector.seen
+    assert torch.equal(logits, torch.stack(result.logits))
+    assert torch.equal(label, batch.label) and torch.equal(index, batch.index)
+
+
 def test_a_penalty_reaches_the_backbone(make_network: MakeNetwork, make_batch: MakeBatch):
     clean = torch.ones(1, 6)
     absent, on = make_parts(make_network, clean), make_parts(make_network, clean, (1, 2), 0.5)

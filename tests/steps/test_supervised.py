@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from alasca_pl.alasca.criterion import AdaptiveLabelSmoothing
 from alasca_pl.alasca.regularizer import AlascaRegularizer, UniformSmoothingOnHeads
 from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Regularizer, SampleSelector
-from alasca_pl.core.types import Batch, DataFacts, Progress, StepResult, StepView, Targets
+from alasca_pl.core.sample_buffer import SampleBuffer
+from alasca_pl.core.types import Batch, DataFacts, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.methods.elr import EarlyLearningRegularization
 from alasca_pl.methods.gce import GeneralisedCrossEntropy
@@ -392,6 +393,144 @@ def test_a_shared_table_moves_towards_each_network_in_turn(make_network: MakeNet
     for row, index in enumerate(batch.index.tolist()):
         expected[index] = 0.7 * 0.3 * first[row] + 0.3 * second[row]
     torch.testing.assert_close(shared.label_confidence.table.rows, expected)
+
+
+class Says(nn.Module):
+    """A network that predicts the same for every image: ``logits`` of its main and ``aux`` of its auxiliary head."""
+
+    def __init__(self, logits: Sequence[float], aux: Sequence[float]) -> None:
+        super().__init__()
+        self.logits, self.aux = (nn.Parameter(torch.tensor(values)) for values in (logits, aux))
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        rows = self.logits.expand(len(image), -1)
+        return NetworkOutput(rows, (self.aux.expand(len(image), -1),), rows)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_shared_table_is_read_for_one_network_before_the_next_moves_it(size: int):
+    """The authors' order. One table of zeros, momentum 0.7, temperature 1/3, label 0, ramp over.
+
+    Network 0 moves it to [0.6, 0]: confidence 0.858, penalty 2 * 0.455. Then network 1 moves it to [0.42, 0.6]: confidence
+    0.368, penalty 2 * 0.945.
+    """
+    shared = AlascaRegularizer(size, 2, strength=2.0, momentum=0.7, temperature=1 / 3, shared_ema=True)
+    networks = [Says([2.0, 0.0], [1.0, 0.0]), Says([0.0, 2.0], [1.0, 0.0])]
+    parts = Method(networks, [CrossEntropy(), CrossEntropy()], [{"alasca": shared}, {"alasca": shared}])
+    batch = Batch(torch.zeros(size, 1, 1, 1), torch.zeros(size, dtype=torch.int64), torch.arange(size))
+    terms = step(parts, batch, NOW._replace(epoch=50)).terms
+    found = [2.0 * terms[f"loss_alasca/{number}"].item() for number in range(2)]
+    assert found == pytest.approx([0.910, 1.890], abs=1e-3)
+    torch.testing.assert_close(shared.label_confidence.table.rows, torch.tensor([[0.42, 0.6]] * size))
+
+
+class Peers(Regularizer):
+    """Squared distance from the next network's logits; keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+        self.views: list[StepView] = []
+
+    def forward(self, view: StepView) -> Tensor:
+        self.views.append(view)
+        return (view.output.logits - view.peers[0].logits).square().sum(dim=1)
+
+
+def test_a_penalty_sees_the_other_networks_the_next_one_first(make_network: MakeNetwork, make_batch: MakeBatch):
+    penalties = [Peers() for _ in range(3)]
+    parts = Method(
+        [make_network(seed) for seed in range(3)],
+        [CrossEntropy() for _ in range(3)],
+        [{"agree": penalty} for penalty in penalties],
+    )
+    step(parts, make_batch())
+    views = [penalty.views[0] for penalty in penalties]
+    for number, view in enumerate(views):
+        others = [views[(number + 1) % 3].output, views[(number + 2) % 3].output]
+        assert len(view.peers) == 2
+        assert all(peer is other for peer, other in zip(view.peers, others))
+
+
+def test_an_agreement_term_moves_both_networks_and_a_lone_network_has_no_peers():
+    """Each network's penalty is |[1, 0] - [0, 2]|^2 = 5, of which both are differentiated."""
+    networks = [Says([1.0, 0.0], [0.0, 0.0]), Says([0.0, 2.0], [0.0, 0.0])]
+    parts = Method(networks, [CrossEntropy(scale=0.0)] * 2, [{"agree": Peers()}, {"agree": Peers()}])
+    batch = Batch(torch.zeros(2, 1, 1, 1), torch.zeros(2, dtype=torch.int64), torch.arange(2))
+    assert step(parts, batch).loss.item() == 10.0
+    assert networks[0].logits.grad.tolist() == [4.0, -8.0]
+    assert networks[1].logits.grad.tolist() == [-4.0, 8.0]
+    lone = Keeps()
+    step(Method([Says([1.0, 0.0], [0.0, 0.0])], [CrossEntropy()], [{"keeps": lone}]), batch)
+    assert lone.peers == ()
+
+
+class Keeps(Regularizer):
+    """Costs nothing and keeps the peers that it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    def forward(self, view: StepView) -> Tensor:
+        self.peers = view.peers
+        return torch.zeros_like(view.base_loss)
+
+
+# Parts that exist once per run
+
+
+class AverageLoss(SampleSelector):
+    """Weighs by the moving average of each network's losses, which ``observe`` keeps per sample."""
+
+    def __init__(self, networks: int) -> None:
+        super().__init__()
+        self.average = SampleBuffer(N, networks, momentum=0.5)
+
+    def observe(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
+        losses = F.cross_entropy(logits.movedim(0, -1), label.unsqueeze(1).expand(-1, len(logits)), reduction="none")
+        self.average.update(losses, index)
+
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        return self.average.rows[targets.index[0]].T.to(losses)
+
+
+def test_a_selector_can_average_losses_over_epochs(make_network: MakeNetwork, make_batch: MakeBatch):
+    """Two networks without steps of an optimiser in between: half, then three quarters of the loss."""
+    networks, batch = [make_network(seed, norm="group") for seed in range(2)], make_batch()
+    parts = Method(networks, [CrossEntropy(), CrossEntropy()], selector=AverageLoss(2))
+    losses = torch.stack([F.cross_entropy(net(batch.image).logits, batch.label, reduction="none") for net in networks])
+    for share in (0.5, 0.75):
+        torch.testing.assert_close(step(parts, batch).weight, share * losses.detach())
+
+
+def test_parts_of_the_run_observe_once_per_step_after_those_of_networks_and_before_any_loss(
+    make_network: MakeNetwork, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[str] = []
+    shown: list[tuple[Tensor, ...]] = []
+
+    class Loss(CrossEntropy):
+        def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+            seen.append("loss")
+            return super().forward(logits, targets, progress)
+
+    def note(part: nn.Module, name: str) -> nn.Module:
+        monkeypatch.setattr(part, "observe", lambda *values: (seen.append(name), shown.append(values)))
+        return part
+
+    parts = Method(
+        [make_network(seed) for seed in range(2)],
+        [note(Loss(), f"criterion {number}") for number in range(2)],
+        None,
+        note(Fixed(1.0), "selector"),
+        note(Mix(0.7), "mixer"),
+        gradient_transform=note(GradientTransform(), "transform"),
+    )
+    batch = make_batch()
+    result = step(parts, batch)
+    assert seen == ["criterion 0", "criterion 1", "selector", "mixer", "transform", "loss", "loss"]
+    for logits, label, index in shown[2:]:
+        assert torch.equal(logits, torch.stack(result.logits)) and not logits.requires_grad
+        assert torch.equal(label, batch.label) and torch.equal(index, batch.index)
 
 
 def test_each_network_is_normalised_by_its_own_selection(make_network: MakeNetwork, make_batch: MakeBatch):

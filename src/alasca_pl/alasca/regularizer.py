@@ -7,8 +7,8 @@ from torch import Tensor
 
 from alasca_pl.alasca.confidence import LabelConfidence
 from alasca_pl.alasca.smoothing import SmoothingTarget, check_smoothing, check_target, smoothed_loss
-from alasca_pl.core.distributed import sum_ranks
 from alasca_pl.core.parts import Regularizer
+from alasca_pl.core.selection import over_selected
 from alasca_pl.core.types import StepView
 
 
@@ -42,7 +42,8 @@ class AlascaRegularizer(Regularizer):
         aux_samples: ``all`` samples, as in the authors' code for Co-teaching, or only those ``selected`` for the main loss; the
             mean is then over these.
         shared_ema: Whether several networks share one table, as in the authors' code for Co-teaching; by default each has
-            its own. At every step the shared one moves towards each network's logits in turn, before any loss is taken.
+            its own. As there, the shared table moves towards network 0's logits and network 0's penalty is taken, before
+            network 1 moves the table, and so on.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -89,10 +90,7 @@ class AlascaRegularizer(Regularizer):
         loss = _loss_on_heads(view, self.label_confidence.smoothing(view.targets, view.progress), self.target)
         if self.aux_samples == "all":
             return loss
-        selected = (view.weight > 0).to(loss.dtype)
-        # The step takes the mean over the global batch; so much larger, it becomes the mean over what is selected of it.
-        chosen, everything = sum_ranks(torch.stack([selected.sum(), torch.ones_like(selected).sum()]))
-        return selected * loss * (everything / chosen.clamp_min(1.0))
+        return over_selected(loss, view.weight)
 
 
 class UniformSmoothingOnHeads(Regularizer):

@@ -1,7 +1,8 @@
 """The contracts of a noisy-label method: each slot answers one question about a training step.
 
 All parts are modules one level deep: contract, then method. Criteria and regularizers exist once per network, unless one
-of the latter is ``shared``; selector, mixer and gradient transform exist once per run.
+of the latter is ``shared``: these are ``NetworkPart``. Selector, mixer and gradient transform exist once per run: these
+are ``RunPart``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,43 +15,66 @@ from alasca_pl.core.types import Batch, Progress, StepView, Targets
 
 
 class Part(nn.Module):
-    """What criteria, selectors, regularizers and mixers have in common."""
+    """What criteria, selectors, regularizers, mixers and gradient transforms have in common.
+
+    State per sample lives in a ``SampleBuffer``. During training only ``observe`` and ``receive_scan`` may change it.
+    """
 
     needs: frozenset[str] = frozenset()
     """Fields of ``NetworkOutput`` that exist only if asked for: ``aux_logits`` (with ``aux_features``), ``norm_outputs``."""
 
-    def observe(self, logits: Tensor, index: Tensor) -> None:
-        """Update the state that the part keeps per sample; called once per step and network, before any loss.
-
-        This is the only method that may change per-sample state during training.
-
-        Args:
-            logits: (B, K) predictions for the unmixed samples, detached.
-            index: (B,) int64.
-        """
-
     def confidence(self, label: Tensor) -> Tensor | None:
-        """Trust in each given label as the part sees it now, for monitoring.
+        """Score each given label as the part sees it now, for monitoring.
 
         Args:
             label: Observed labels of the whole training split, int64 (N,).
 
         Returns:
             Float (N,), or (M, N) from parts that exist once per run, larger where the label looks right; or None if the
-            part has no opinion (yet).
+            part has no score (yet).
         """
         return None
 
 
-class ScanningPart(Part):
-    """A part, one per run, that may look at the whole training set before an epoch.
+class NetworkPart(Part):
+    """A part of one network, or a ``shared`` regularizer that takes each network in turn."""
 
-    What it makes of a look is kept in its state, which checkpoints hold: a run that is resumed within an epoch does not
-    look again.
+    def observe(self, logits: Tensor, index: Tensor) -> None:
+        """Update the state per sample; called once per step and network, before any loss.
+
+        A ``shared`` regularizer is called for one network after the other, each time right before that network's penalty.
+
+        Args:
+            logits: (B, K) predictions for the unmixed samples, detached.
+            index: (B,) int64.
+        """
+
+
+class RunPart(Part):
+    """A part that exists once per run and sees all networks together."""
+
+    def observe(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
+        """Update the state per sample; called once per step, before any loss, after all parts of the networks.
+
+        The observed label is given because averages over epochs of losses or margins need it. A mixer has mixed the batch
+        by then.
+
+        Args:
+            logits: (M, B, K) predictions of all networks for the unmixed samples, detached.
+            label: (B,) int64, observed.
+            index: (B,) int64.
+        """
+
+
+class ScanningPart(RunPart):
+    """A part, one per run, that may ask for a scan of the training set before an epoch.
+
+    What it makes of a scan is kept in its state, which checkpoints hold: a run that is resumed within an epoch does not
+    scan again.
     """
 
     first_scan_option: str = ""
-    """Name of the option that says before which epoch it looks first, for messages."""
+    """Name of the option that says before which epoch it scans first, for messages."""
 
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         """Say what to collect before the epoch that begins at ``progress``, or None for nothing."""
@@ -60,8 +84,12 @@ class ScanningPart(Part):
         """Take in what was collected; called on every rank with the same result, if ``scan_request`` asked for one."""
 
 
-class Criterion(Part):
-    """What does one sample cost?"""
+class Criterion(NetworkPart):
+    """What does one sample cost?
+
+    A criterion sees one network only. Terms that compare networks belong to a regularizer, which has ``StepView.peers``; a
+    ranking of samples by such terms belongs to a selector, which gets losses and logits of all networks.
+    """
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         """Return the loss of each row, not reduced.
@@ -99,7 +127,7 @@ class SampleSelector(ScanningPart):
         raise NotImplementedError
 
 
-class Regularizer(Part):
+class Regularizer(NetworkPart):
     """What else is penalised?
 
     The step adds ``strength`` times the mean over all samples of the batch of what ``forward`` returns.
@@ -107,7 +135,8 @@ class Regularizer(Part):
 
     strength: float
     shared: bool = False
-    """Whether all networks of a run have the same object instead of one each; it then observes each of them in turn."""
+    """Whether all networks of a run have the same object instead of one each. It then observes network m right before the
+    penalty of network m is taken, so that this penalty does not depend on what later networks predict in the same step."""
 
     def __init__(self, strength: float) -> None:
         super().__init__()
@@ -120,7 +149,7 @@ class Regularizer(Part):
         raise NotImplementedError
 
 
-class InputMixer(Part):
+class InputMixer(RunPart):
     """Are the inputs mixed first?
 
     Draws must be a function of ``progress`` and of seeds given at construction, so that a resumed run repeats them.

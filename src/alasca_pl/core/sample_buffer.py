@@ -19,11 +19,22 @@ class SampleBuffer(nn.Module):
     Args:
         num_samples: N, at least 1.
         row_size: R, at least 1.
-        momentum: Share of the old row that is kept at an update, in [0, 1). With 0 the table holds the latest rows.
+        momentum: Fraction of the old row that is kept at an update, in [0, 1). With 0 the table holds the latest rows.
         initial: Value of all entries before the first update.
 
     Raises:
         ValueError: If an argument is outside its range.
+
+    Example:
+        >>> import torch
+        >>> table = SampleBuffer(num_samples=3, row_size=1, momentum=0.75)
+        >>> table.update(torch.tensor([[4.0], [8.0]]), index=torch.tensor([2, 0]))
+        >>> table.update(torch.tensor([[4.0]]), index=torch.tensor([2]))
+        >>> table.rows.flatten().tolist()
+        [2.0, 0.0, 1.75]
+        >>> table.fill(torch.tensor([[7.0], [8.0], [9.0]]))
+        >>> table.rows.flatten().tolist()
+        [7.0, 8.0, 9.0]
     """
 
     rows: Tensor
@@ -53,6 +64,20 @@ class SampleBuffer(nn.Module):
         sums = rows.new_zeros(len(unique), self.rows.shape[1]).index_add_(0, place, rows)
         counts = torch.bincount(place, minlength=len(unique)).unsqueeze(1)
         self.rows[unique] = self.momentum * self.rows[unique] + (1.0 - self.momentum) * (sums / counts)
+
+    @torch.no_grad()
+    def fill(self, rows: Tensor) -> None:
+        """Replace the whole table, without momentum; for what follows from a scan of the training set.
+
+        Args:
+            rows: New values in index order, float (N, R), equal on all ranks.
+
+        Raises:
+            ValueError: If the shape differs from the table's.
+        """
+        if rows.shape != self.rows.shape:
+            raise ValueError(f"the table has shape {tuple(self.rows.shape)}, got rows of shape {tuple(rows.shape)}")
+        self.rows.copy_(rows)
 
     def read(self, targets: Targets) -> Tensor:
         """Return the rows of all samples that a batch is mixed from, float32 (V, B, R)."""

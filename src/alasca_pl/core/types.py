@@ -96,6 +96,9 @@ class StepView(NamedTuple):
     weight: Tensor
     """(B,) selection weights, detached."""
     progress: Progress
+    peers: tuple[NetworkOutput, ...] = ()
+    """Outputs of the M - 1 other networks for the same rows, those of network m + 1 first, then m + 2 and so on modulo M.
+    They are attached to the graph: a penalty moves the peers too, unless it detaches them."""
 
 
 class StepResult(NamedTuple):

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.selection import keep_small_losses
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.methods.noise_rate import NeedsNoiseRate
 
@@ -29,12 +28,6 @@ def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: f
     if epoch >= ramp_epochs:
         return rate
     return float(np.linspace(0.0, rate**exponent, ramp_epochs)[epoch])
-
-
-def kept_count(forget_rate: float, batch_size: int) -> int:
-    """Number of samples kept of a batch, rounded down; all if none would be left."""
-    # 0.1 * 10 computed as (1 - 0.9) * 10 lies just below 1.
-    return int((1.0 - forget_rate) * batch_size + 1e-9) or batch_size
 
 
 class SmallLossExchange(NeedsNoiseRate, SampleSelector):
@@ -105,13 +98,6 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
         return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
-        own, index, rows = gather_with_places(targets.index[0], losses.T)
-        by_index = torch.argsort(index, stable=True)
-        count = kept_count(self.forget_rate(progress.epoch), len(index))
-        weight = torch.empty_like(losses)
-        for number in range(self.num_networks):
-            peer = rows[:, (number + 1) % self.num_networks]
-            smallest = by_index[torch.argsort(peer[by_index], stable=True)][:count]
-            kept = torch.zeros_like(peer).index_fill_(0, smallest, 1.0)
-            weight[number] = kept[own]
-        return weight
+        kept = keep_small_losses(losses, targets.index[0], self.forget_rate(progress.epoch))
+        # Row m becomes what network m + 1 keeps.
+        return kept.roll(-1, dims=0)

@@ -204,8 +204,8 @@ class CrustSelector(SampleSelector):
             raise ValueError(f"predictions before epoch {progress.epoch} are not finite; has the run diverged?")
         both = torch.cat([self.table.rows, self.central.rows], dim=1)
         weight, central = from_rank_zero(lambda: self._rows(result), both).chunk(2, dim=1)
-        self.table.rows.copy_(weight)
-        self.central.rows.copy_(central)
+        self.table.fill(weight)
+        self.central.fill(central)
         if rank() == 0:
             for number, column in enumerate(self.table.rows.cpu().unbind(dim=1)):
                 log.info("network %d: coreset of %d of %d samples", number, int((column > 0).sum()), len(column))

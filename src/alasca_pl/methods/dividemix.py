@@ -89,7 +89,7 @@ class MixtureFilter(SampleSelector):
         looks = [*self._earlier, scaled]
         mean = torch.stack(looks).mean(dim=0)
         self._earlier = looks[-(self.memory_epochs - 1) :] if self.memory_epochs > 1 else []
-        self.clean.rows.copy_(from_rank_zero(lambda: self._fit(mean, progress.epoch), like=self.clean.rows))
+        self.clean.fill(from_rank_zero(lambda: self._fit(mean, progress.epoch), like=self.clean.rows))
         self._fitted = True
 
     def _fit(self, losses: Tensor, epoch: int) -> Tensor:

@@ -22,8 +22,8 @@ class EarlyLearningPlus(EarlyLearningRegularization):
         num_classes: K.
         strength: See ``EarlyLearningRegularization``.
         momentum: See ``EarlyLearningRegularization``.
-        coef_step: The strength grows by ``exp(-5 (1 - min(step / coef_step, 1))^2)`` over so many optimiser steps; 0 gives
-            all of it from the start.
+        coef_step: The strength grows by ``exp(-5 (1 - min(n / coef_step, 1))^2)`` over so many optimiser steps n = 1, 2,
+            ...; 0 gives all of it from the start.
         sharpen_labels: Multiply the (mixed) label by the (mixed) average, and scale it to sum to 1.
 
     Raises:
@@ -51,10 +51,11 @@ class EarlyLearningPlus(EarlyLearningRegularization):
         self.average.update(F.softmax(logits.float(), dim=1), index)
 
     def ramp(self, step: int) -> float:
-        """Share of the strength at an optimiser step, in (0, 1]."""
+        """Fraction of the strength at an optimiser step, counted from 0 as in ``Progress``, in (0, 1]."""
         if self.coef_step == 0:
             return 1.0
-        return math.exp(-5.0 * (1.0 - min(step / self.coef_step, 1.0)) ** 2)
+        # The authors' formula counts steps from 1.
+        return math.exp(-5.0 * (1.0 - min((step + 1) / self.coef_step, 1.0)) ** 2)
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)

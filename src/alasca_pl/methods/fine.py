@@ -104,7 +104,8 @@ class FineSelector(SampleSelector):
         every: Epochs between looks.
         phase: Looks are taken before the epochs E, counted from 1, with ``E > warmup_epochs`` and ``E % every == phase``.
         threshold: zeta, in [0, 1]; 0 keeps all samples.
-        reference: Which samples give the direction of a class: those of the last selection of the same network, or all.
+        reference: Which samples give the direction of a class under a network: ``selected``, those that this network was
+            trained on since the last scan, which with ``exchange`` its peer selected; or ``all``.
         exchange: See above.
         seed: Of the mixtures' starts.
 
@@ -164,6 +165,11 @@ class FineSelector(SampleSelector):
         """What each network selected, bool (M, N); with ``exchange`` its peer trains on it."""
         return self.posterior.rows.t() >= self.threshold
 
+    @property
+    def trained_on(self) -> Tensor:
+        """What each network trains on, bool (M, N): its own selection, or with ``exchange`` that of its peer m + 1."""
+        return self.selected.roll(-1, dims=0) if self.exchange else self.selected
+
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         # The schedule counts epochs from 1, as its source does.
         epoch = progress.epoch + 1
@@ -179,7 +185,7 @@ class FineSelector(SampleSelector):
         if not torch.isfinite(result.features).all():
             raise ValueError(f"features before epoch {progress.epoch} are not finite; has the run diverged?")
         rows = from_rank_zero(lambda: self._posterior_rows(result, progress), self.posterior.rows)
-        self.posterior.rows.copy_(rows)
+        self.posterior.fill(rows)
         self.is_refreshed = True
         if rank() == 0:
             self._report(result.label)
@@ -191,7 +197,7 @@ class FineSelector(SampleSelector):
         for number, features in enumerate(result.features):
             reference = torch.ones(len(result.label), dtype=torch.bool)
             if self.reference == "selected":
-                reference = self.selected[number].cpu()
+                reference = self.trained_on[number].cpu()
             vectors = class_eigenvectors(features, result.label, reference, self.num_classes)
             scores = alignment_scores(features, result.label, vectors)
             seed = derive_seed(self.seed, "fine", number, progress.epoch)

@@ -18,10 +18,10 @@ class WeightAverage(nn.Module):
 
     Args:
         network: The network to follow; the copy starts equal to it.
-        momentum: Share of the old average that is kept at an update, in [0, 1).
-        schedule: How the share grows. ``constant``: not at all. ``sigmoid_ramp``: ``momentum`` times
-            ``exp(-5 (1 - min((n + 1) / ramp_steps, 1))^2)`` at update n = 0, 1, ...; ``bias_corrected``:
-            ``min(1 - 1 / (n + 1), momentum)``, a plain mean at first.
+        momentum: Fraction of the old average that is kept at an update, in [0, 1).
+        schedule: How the momentum grows over updates n = 1, 2, ... ``constant``: not at all. ``sigmoid_ramp``: ``momentum``
+            times ``exp(-5 (1 - min((n + 1) / ramp_steps, 1))^2)``. ``bias_corrected``: ``min(1 - 1 / (n + 1), momentum)``,
+            at first the plain mean of the start and all updates.
         ramp_steps: Updates until the ramp is at its end, at least 1; only for ``sigmoid_ramp``.
         own_statistics: False copies buffers and always predicts in evaluation mode. True averages parameters only and
             predicts in this module's mode, so that in training normalisation uses and collects statistics of its own.
@@ -31,8 +31,8 @@ class WeightAverage(nn.Module):
     Raises:
         ValueError: If a value is outside its range or unknown.
 
-    Source: schedules and statistics as in shengliu66/ELR, where the copy starts from random weights of its own; its first
-    updates with these schedules take the network's anyway.
+    Source: schedules and statistics as in shengliu66/ELR, where the copy starts from random weights of its own and not from
+    those of the network.
     """
 
     def __init__(
@@ -65,12 +65,14 @@ class WeightAverage(nn.Module):
             self.average.aux_heads = nn.ModuleDict()
 
     def current_momentum(self) -> float:
-        """Share of the old average that the next update keeps."""
+        """Fraction of the old average that the next update keeps."""
         if self.schedule == "constant":
             return self.momentum
+        # The coming update, counted from 1 as in shengliu66/ELR.
+        number = self.steps + 1
         if self.schedule == "bias_corrected":
-            return min(1.0 - 1.0 / (self.steps + 1), self.momentum)
-        left = 1.0 - min((self.steps + 1) / self.ramp_steps, 1.0)
+            return min(1.0 - 1.0 / (number + 1), self.momentum)
+        left = 1.0 - min((number + 1) / self.ramp_steps, 1.0)
         return self.momentum * math.exp(-5.0 * left**2)
 
     @torch.no_grad()

@@ -5,7 +5,15 @@ from typing import cast
 
 from torch import nn
 
-from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Part, Regularizer, SampleSelector
+from alasca_pl.core.parts import (
+    Criterion,
+    GradientTransform,
+    InputMixer,
+    NetworkPart,
+    Regularizer,
+    RunPart,
+    SampleSelector,
+)
 from alasca_pl.models.network import Network
 from alasca_pl.models.teacher import WeightAverage
 
@@ -57,7 +65,12 @@ class Method(nn.Module):
         self.teachers = nn.ModuleList(teachers)
         self.gradient_transform = gradient_transform
 
-    def of_network(self, number: int) -> Iterator[tuple[str, Part]]:
+    def of_network(self, number: int) -> Iterator[tuple[str, NetworkPart]]:
         """Name and part of everything that belongs to one network."""
-        yield "criterion", cast(Part, self.criteria[number])
+        yield "criterion", cast(NetworkPart, self.criteria[number])
         yield from cast(nn.ModuleDict, self.regularizers[number]).items()  # type: ignore[misc]
+
+    def of_run(self) -> Iterator[tuple[str, RunPart]]:
+        """Name and part of everything that exists once per run."""
+        slots = (("selector", self.selector), ("mixer", self.mixer), ("gradient_transform", self.gradient_transform))
+        yield from ((name, part) for name, part in slots if part is not None)

@@ -15,7 +15,7 @@ from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import numbered, observe, penalise, unmixed_logits
+from alasca_pl.steps.step import numbered, observe, penalise, step_views, unmixed_logits
 from alasca_pl.steps.supervised import SupervisedStep
 
 
@@ -130,7 +130,7 @@ class MixMatchStep:
         targets = Targets.unmixed(batch.label, batch.index)
         outputs, second = _predict(method, batch)
         unmixed = unmixed_logits(method, outputs, batch)
-        observe(method, unmixed, batch.index)
+        observe(method, unmixed, batch)
         losses = [criterion(output.logits, targets, progress) for criterion, output in zip(method.criteria, outputs)]
         detached = torch.stack([loss.detach() for loss in losses])
         labelled = method.selector(detached, unmixed, targets, progress) > 0
@@ -158,8 +158,8 @@ class MixMatchStep:
 
         base, terms, batch_size = self._losses(mixed, len(batch.label), progress)
         weight = labelled.to(detached.dtype)
-        views = [StepView(output, targets, loss, row, progress) for output, loss, row in zip(outputs, losses, weight)]
-        total = penalise(method, base.sum(), terms, views, batch_size)
+        views = step_views(outputs, targets, losses, weight, progress)
+        total = penalise(method, base.sum(), terms, views, unmixed, batch.index, batch_size)
         terms |= numbered("selected", weight.sum(dim=1) / batch_size)
         return StepResult(total, terms, tuple(unmixed), weight, detached)
 

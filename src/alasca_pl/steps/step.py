@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alasca_pl.core.modes import evaluating
 from alasca_pl.core.parts import Regularizer
-from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView
+from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.steps.method import Method
 
 
@@ -47,11 +47,52 @@ def unmixed_logits(method: Method, outputs: Sequence[NetworkOutput], batch: Batc
     return [_without_trace(network, batch.image) for network in method.networks]
 
 
-def observe(method: Method, unmixed: Sequence[Tensor], index: Tensor) -> None:
-    """Let every part of every network see its predictions (B, K) for the unmixed samples."""
+def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
+    """Let the parts see the predictions for the unmixed samples; called once per step, before any loss.
+
+    First each part of each network, then the parts that exist once per run. A ``shared`` regularizer has to wait for
+    ``penalise``.
+
+    Args:
+        method: The method.
+        unmixed: See ``unmixed_logits``.
+        batch: The batch.
+    """
     for number, logits in enumerate(unmixed):
         for _, part in method.of_network(number):
-            part.observe(logits, index)
+            if not (isinstance(part, Regularizer) and part.shared):
+                part.observe(logits, batch.index)
+    run_parts = list(method.of_run())
+    if run_parts:
+        everyone = torch.stack(list(unmixed))
+        for _, run_part in run_parts:
+            run_part.observe(everyone, batch.label, batch.index)
+
+
+def step_views(
+    outputs: Sequence[NetworkOutput],
+    targets: Targets,
+    losses: Sequence[Tensor] | Tensor,
+    weight: Tensor,
+    progress: Progress,
+) -> list[StepView]:
+    """Put together what the penalties of each network look at; the one place where views are made.
+
+    Args:
+        outputs: Of M networks for the same rows.
+        targets: What each row is a mix of.
+        losses: M base losses (B,), attached to the graph.
+        weight: (M, B) selection weights, detached.
+        progress: Where the run stands.
+
+    Returns:
+        One view per network.
+    """
+    outputs = list(outputs)
+    return [
+        StepView(output, targets, loss, row, progress, peers=(*outputs[number + 1 :], *outputs[:number]))
+        for number, (output, loss, row) in enumerate(zip(outputs, losses, weight))
+    ]
 
 
 def penalise(
@@ -59,24 +100,32 @@ def penalise(
     total: Tensor,
     terms: dict[str, Tensor],
     views: Sequence[StepView],
+    unmixed: Sequence[Tensor],
+    index: Tensor,
     batch_size: Tensor,
     penalties: Mapping[str, Regularizer] | None = None,
 ) -> Tensor:
     """Add all penalties to a loss, and to the terms each of them and the sum.
+
+    A ``shared`` regularizer observes network m here, between the penalties of network m - 1 and of network m.
 
     Args:
         method: The method.
         total: Scalar, the networks' losses so far.
         terms: Takes ``loss_<name>`` and ``loss``.
         views: What the penalties of each network look at.
+        unmixed: See ``unmixed_logits``.
+        index: int64 (B,), of the unmixed samples.
         batch_size: Size of the global batch over the number of ranks.
-        penalties: Further ones, for every network.
+        penalties: Further ones without state, for every network.
 
     Returns:
         The scalar to differentiate.
     """
     for number, (mapping, view) in enumerate(zip(method.regularizers, views)):
         for name, regularizer in (*mapping.items(), *(penalties or {}).items()):  # type: ignore[operator]
+            if regularizer.shared:
+                regularizer.observe(unmixed[number], index)
             penalty = regularizer(view).sum() / batch_size
             total = total + regularizer.strength * penalty
             terms[_suffix(f"loss_{name}", number, len(method.networks))] = penalty.detach()

@@ -6,9 +6,9 @@ import torch
 
 from alasca_pl.core.distributed import sum_ranks, world_size
 from alasca_pl.core.parts import Regularizer
-from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
+from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import numbered, observe, penalise, unmixed_logits
+from alasca_pl.steps.step import numbered, observe, penalise, step_views, unmixed_logits
 
 
 class SupervisedStep:
@@ -34,7 +34,7 @@ class SupervisedStep:
         outputs: list[NetworkOutput] = [network(image) for network in method.networks]
 
         unmixed = unmixed_logits(method, outputs, batch)
-        observe(method, unmixed, batch.index)
+        observe(method, unmixed, batch)
 
         losses = torch.stack(
             [criterion(output.logits, targets, progress) for criterion, output in zip(method.criteria, outputs)]
@@ -52,8 +52,8 @@ class SupervisedStep:
         base = (weight * losses).sum(dim=1) / torch.where(share > 0, share, torch.ones_like(share))
 
         terms = numbered("loss_base", base.detach())
-        views = [StepView(output, targets, loss, row, progress) for output, loss, row in zip(outputs, losses, weight)]
-        total = penalise(method, base.sum(), terms, views, batch_size, self.penalties)
+        views = step_views(outputs, targets, losses, weight, progress)
+        total = penalise(method, base.sum(), terms, views, unmixed, batch.index, batch_size, self.penalties)
         if method.selector is not None:
             terms |= numbered("selected", (weight > 0).to(losses.dtype).sum(dim=1) / batch_size)
         return StepResult(total, terms, tuple(unmixed), weight, losses.detach())
