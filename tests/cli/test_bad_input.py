@@ -229,7 +229,7 @@ def test_resuming_as_another_experiment_is_refused(finished, override, key):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["part=training"], ["'training'", "val", "test"]),
+        (["split=training"], ["'training'", "val", "test"]),
         (["device=tpu"], ["'tpu'", "auto, cpu, cuda"]),
         (["output=record.json"], ["record.json", "exists already"]),
         (["no_such_key=1"], ["no_such_key"]),
@@ -361,7 +361,7 @@ def test_a_class_without_images_is_named(images, tmp_path):
     assert_own_refused(tmp_path, folder, ["data=folder", f"data.root={folder}"], words)
 
 
-def test_parts_with_different_classes_are_compared(images, tmp_path):
+def test_splits_with_different_classes_are_compared(images, tmp_path):
     folder = shutil.copytree(images, tmp_path / "images")
     (folder / "test" / "c").rename(folder / "test" / "d")
     assert_own_refused(tmp_path, folder, ["data=folder", f"data.root={folder}"], ["test/", "lacks 'c'", "'d'"])

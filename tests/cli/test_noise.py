@@ -68,7 +68,7 @@ def test_a_run_from_the_file_sees_what_the_run_itself_would_draw(tmp_path, noise
     assert read.noisy_labels.realised_rate == own.noisy_labels.realised_rate
 
 
-def test_the_file_covers_both_parts_in_order_and_is_described(made):
+def test_the_file_covers_both_splits_in_order_and_is_described(made):
     path, out = made
     labels = NoisyLabels.load(path)
     assert labels.index.tolist() == list(range(1397))
@@ -96,13 +96,13 @@ def test_nothing_is_overwritten(tmp_path, there):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {there: b"mine"}
 
 
-def test_a_validation_part_of_the_data_set_is_not_in_the_file(tmp_path):
+def test_a_validation_split_of_the_data_set_is_not_in_the_file(tmp_path):
     images = np.zeros((6, 8, 8), dtype=np.uint8)
     path = write_npz(tmp_path / "own.npz", val_images=images, val_labels=np.arange(6) % 3)
     settings = (f"data.path={path}", "data.labels_are_clean=true", "seed=0")
     out = succeeded(tmp_path, "make", "data=npz", *settings, "noise=pairflip", "noise.rate=0.5", "output=noise.npz")
-    assert "validation part: 6 labels" in out
-    assert "own part and not in the file" in out
+    assert "validation split: 6 labels" in out
+    assert "own and not in the file" in out
     assert NoisyLabels.load(tmp_path / "noise.npz").index.tolist() == list(range(60))
     read = data_for("data=npz", *settings, "noise=from_file", f"noise.path={tmp_path / 'noise.npz'}")
     assert read.val_labels.label.tolist() == (np.arange(6) % 3).tolist()

@@ -70,7 +70,7 @@ def save(path: Path, label: int, seed: int, size: int = 12) -> None:
 
 
 def write_folder(root: Path, classes: Sequence[str] = CLASSES, train: int = 20, test: int = 8, size: int = 12) -> Path:
-    """Images in ``{train,test}/<class>``, or in ``<class>`` if there is no test part."""
+    """Images in ``{train,test}/<class>``, or in ``<class>`` if there is no test split."""
     for part, count in (("train", train), ("test", test)):
         for label, name in enumerate(classes):
             for number in range(count):
@@ -112,7 +112,7 @@ def own(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def undivided(tmp_path_factory) -> Path:
-    """A folder of classes only: no test part."""
+    """A folder of classes only: no test split."""
     return write_folder(tmp_path_factory.mktemp("undivided") / "images", test=0)
 
 
@@ -160,7 +160,7 @@ def test_the_same_images_in_every_form_train_the_same(own, tmp_path, augment):
 
 def test_what_was_found_is_said(own, tmp_path):
     found = run(tmp_path, *arguments_for(own, "folder"), "data.loader=files", "data.num_workers=0")
-    for text in ("54 train, 6 val, 24 test", "3 classes: cat, dog, owl", "12 x 12, RGB", "augmentation weak"):
+    for text in ("54 train, 6 val, 24 test", "3 classes: cat, dog, owl", "12 x 12, RGB", "augmentation: weak"):
         assert text in found.shown
     assert found.record["data"]["image_shape"] == [3, 12, 12]
 
@@ -353,7 +353,7 @@ def test_without_clean_labels_nothing_that_needs_them_is_measured(undivided, tmp
     assert "nan" not in text.lower()
     assert made.record["noise"]["realised_rate"] is None
     assert made.record["noise"]["rate"] is None
-    # Without a test part the table shows the validation accuracies, and says so.
+    # Without a test split the table shows the validation accuracies, and says so.
     assert not any(name.startswith("test/") for name in made.metrics)
     assert "Validation accuracy (given labels)" in made.shown
     assert f"{made.record['metrics']['last']['val/acc_main']:.2%}" in made.shown
@@ -398,7 +398,7 @@ def test_clean_labels_of_a_table_are_measured_with_and_nothing_else(undivided, t
     with np.load(first.folder / "noise.npz") as file:
         share = float((file["label"] != file["clean_label"]).mean())
     assert first.record["noise"]["realised_rate"] == pytest.approx(share)
-    # 7 of 60 in the table, about as many in the training part.
+    # 7 of 60 in the table, about as many in the training split.
     assert 0.05 < share < 0.2
     assert f"{share:.1%} of the training labels differ from the clean ones" in first.shown
     assert second.record["noise"]["realised_rate"] > share
@@ -408,7 +408,7 @@ def test_clean_labels_of_a_table_are_measured_with_and_nothing_else(undivided, t
     assert [[row[name] for name in same] for row in first.rows] == [[row[name] for name in same] for row in second.rows]
 
 
-def test_a_run_without_validation_and_test_part_still_ends_well(undivided, tmp_path):
+def test_a_run_without_validation_and_test_split_still_ends_well(undivided, tmp_path):
     made = run(tmp_path, "data=folder", f"data.root={undivided}", "data.num_val=0")
     assert {path.name for path in (made.folder / "checkpoints").iterdir()} == {"last.ckpt"}
     assert made.record["data"]["train"] == 60

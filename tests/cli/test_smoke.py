@@ -144,18 +144,18 @@ def test_a_loaded_table_of_confidences_is_that_of_the_run(run):
     assert tables[0].abs().sum() > 0
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_evaluation_prints_and_writes_the_accuracy(run, tmp_path, part):
-    arguments = ["device=cpu", f"part={part}", f"output={tmp_path / 'figures.json'}"]
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_evaluation_prints_and_writes_the_accuracy(run, tmp_path, split):
+    arguments = ["device=cpu", f"split={split}", f"output={tmp_path / 'figures.json'}"]
     outcome = command(tmp_path, f"ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *arguments, entry="evaluate")
     assert outcome.code == 0, outcome
     result = json.loads((tmp_path / "figures.json").read_text())
     record = read_record(run)
-    assert result["samples"] == record["data"][part]
+    assert result["samples"] == record["data"][split]
     for head in HEADS:
         assert f"{result['accuracy'][head]:.2%}" in outcome.out
-        if part != "train":
-            assert result["accuracy"][head] == pytest.approx(record["metrics"]["last"][f"{part}/acc_{head}"], abs=1e-6)
+        if split != "train":
+            assert result["accuracy"][head] == pytest.approx(record["metrics"]["last"][f"{split}/acc_{head}"], abs=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
 

@@ -231,7 +231,7 @@ def test_constants_take_their_place_between_method_and_user(overrides, key, expe
 
 def test_the_evaluation_config_composes():
     config = config_for("ckpt_path=run/checkpoints/last.ckpt", name="evaluate")
-    assert (config["part"], config["trust"], config["ckpt_path"]) == ("test", False, "run/checkpoints/last.ckpt")
+    assert (config["split"], config["trust"], config["ckpt_path"]) == ("test", False, "run/checkpoints/last.ckpt")
 
 
 def test_the_paper_s_constants():

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from alasca_pl.data.images import PathImages
+from alasca_pl.data.samples import ImageFiles
+
 
 def pixels(seed: int = 0, height: int = 9, width: int = 12, channels: int = 3) -> np.ndarray:
     array = np.random.default_rng(seed).integers(0, 256, (height, width, channels)).astype(np.uint8)
@@ -42,3 +45,8 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
 
 def names_of(files) -> list[str]:
     return [files.images.name(i) for i in range(len(files))]
+
+
+def files_of(root: Path, *names: str, labels=None) -> ImageFiles:
+    labels = np.arange(len(names)) % 2 if labels is None else np.array(labels)
+    return ImageFiles(PathImages(root, names), labels)

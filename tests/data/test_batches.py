@@ -4,19 +4,14 @@ import itertools
 
 import pytest
 import torch
-from PIL import Image
+from toy_data import IMAGES, LABEL, MEAN, NAMES, STD, N, order, same, write_images
 
 from alasca_pl.core.normalise import Normalise
+from alasca_pl.data.augment import CropFlip
 from alasca_pl.data.batches import ArrayBatches, FileBatches
-from alasca_pl.data.eval_batches import EvalArrays, EvalFiles
 from alasca_pl.data.images import PathImages
 from alasca_pl.data.plan import EpochPlan
-from alasca_pl.data.transforms import CropFlip, View, make_view
-
-N = 23
-IMAGES = torch.randint(0, 256, (N, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-LABEL = torch.arange(N) * 10
-MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4])
+from alasca_pl.data.views import View, make_view
 
 
 def train(size: int = 5, seed: int = 0, epoch: int = 0, augment=None, views=None, partner=False, **options):
@@ -24,19 +19,6 @@ def train(size: int = 5, seed: int = 0, epoch: int = 0, augment=None, views=None
     batches = ArrayBatches(IMAGES, LABEL, Normalise(MEAN, STD), EpochPlan(LABEL, size, seed, **options), views, partner)
     batches.set_epoch(epoch)
     return batches
-
-
-def order(batches) -> list[int]:
-    return [i for batch in batches for i in batch.index.tolist()]
-
-
-def tensors(batch):
-    return [t for field in batch for t in (field if isinstance(field, tuple) else (field,)) if t is not None]
-
-
-def same(one, other) -> bool:
-    mine, theirs = tensors(one), tensors(other)
-    return len(mine) == len(theirs) and all(torch.equal(a, b) for a, b in zip(mine, theirs))
 
 
 def test_each_sample_comes_once_per_epoch():
@@ -82,15 +64,15 @@ def test_augmentation_follows_sample_and_epoch_not_the_batch():
 
 
 @pytest.mark.parametrize(("world", "size"), [(2, 6), (2, 8), (3, 9)])
-def test_parts_of_ranks_make_up_the_batch_of_one_process(world, size):
+def test_shards_of_ranks_make_up_the_batch_of_one_process(world, size):
     alone = list(train(size, augment=CropFlip(1)))
     ranks = [list(train(size, augment=CropFlip(1), rank=rank, world=world)) for rank in range(world)]
     assert {len(batches) for batches in ranks} == {len(alone)}
-    for whole, *parts in zip(alone, *ranks):
-        lengths = [len(part.index) for part in parts]
+    for whole, *shards in zip(alone, *ranks):
+        lengths = [len(one.index) for one in shards]
         assert max(lengths) - min(lengths) <= 1
         for field in ("image", "label", "index"):
-            assert torch.equal(getattr(whole, field), torch.cat([getattr(part, field) for part in parts]))
+            assert torch.equal(getattr(whole, field), torch.cat([getattr(one, field) for one in shards]))
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
@@ -140,30 +122,6 @@ def test_a_state_saved_after_a_break_does_not_shorten_the_next_epoch():
     assert order(resumed) == order(train(epoch=1))
 
 
-@pytest.mark.parametrize(("world", "size"), [(1, 5), (3, 5), (3, 100), (2, 4)])
-def test_evaluation_covers_each_sample_once_over_all_ranks(world, size):
-    seen = []
-    for rank in range(world):
-        batches = EvalArrays(IMAGES, LABEL, Normalise(MEAN, STD), size, rank, world)
-        content = list(batches)
-        assert len(content) == len(batches)
-        assert max(len(batch.index) for batch in content) <= size
-        for batch in content:
-            assert torch.equal(batch.label, batch.index * 10)
-        seen += [i for batch in content for i in batch.index.tolist()]
-    assert sorted(seen) == list(range(N))
-
-
-def test_evaluation_keeps_the_order_and_augments_nothing():
-    batches = list(EvalArrays(IMAGES, LABEL, Normalise(MEAN, STD), 7))
-    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(N))
-    expected = (IMAGES.double() / 255 - MEAN.double().view(1, 3, 1, 1)) / STD.double().view(1, 3, 1, 1)
-    assert torch.allclose(torch.cat([batch.image for batch in batches]).double(), expected, rtol=0, atol=2e-6)
-
-
-# Several views, partners, subsets.
-
-
 def test_further_views_leave_the_first_as_it_is_and_differ_from_it():
     crop = View(batch=(CropFlip(2),))
     alone, pair = list(train(views=[crop])), list(train(views=[crop, crop, View()]))
@@ -173,61 +131,19 @@ def test_further_views_leave_the_first_as_it_is_and_differ_from_it():
         assert torch.equal(two.views[1], Normalise(MEAN, STD)(IMAGES[two.index]))
 
 
-def test_partners_share_the_given_label_and_come_from_the_whole_set():
-    label = torch.arange(N) % 3
-    plan = EpochPlan(label, 5, 0)
-    seen = torch.zeros(N, N)
-    for epoch in range(400):
-        partners = plan.partners(epoch)
-        assert torch.equal(label[partners], label)
-        seen[torch.arange(N), partners] += 1
-    assert torch.equal(plan.partners(7), plan.partners(7))
-    members = torch.bincount(label)[label]
-    # Each member of the class is drawn 400 / n_c times on average; 5 standard deviations.
-    expected = 400 / members.float()
-    inside = label.unsqueeze(0) == label.unsqueeze(1)
-    off = (seen - expected.unsqueeze(1)).abs()[inside]
-    assert (off < 5 * expected.max().sqrt()).all() and not seen[~inside].any()
-
-
 def test_partner_images_are_those_of_the_partners():
     for batch in train(partner=True):
         assert torch.equal(batch.partner_image, Normalise(MEAN, STD)(IMAGES[batch.partner]))
     assert all(batch.partner is None for batch in train())
 
 
-@pytest.mark.parametrize("redraw", [True, False])
-def test_a_subset_has_equally_many_samples_of_each_class(redraw):
-    label = torch.tensor([0] * 40 + [1] * 25 + [2] * 3)
-    plan = EpochPlan(label, 8, 3, subset_size=30, subset_redraw=redraw)
-    first, later = plan.order(0), plan.order(1)
-    for dealt in (first, later):
-        assert len(set(dealt.tolist())) == len(dealt) == plan.size == 23
-        assert torch.bincount(label[dealt]).tolist() == [10, 10, 3]
-    assert (set(first.tolist()) == set(later.tolist())) != redraw
-    assert first.tolist() != later.tolist()
-    assert sum(len(part) for part in plan.rank_batches(0)) == 23 and plan.num_batches == 3
-
-
-def test_every_sample_is_in_some_redrawn_subset():
-    label = torch.arange(60) % 3
-    plan = EpochPlan(label, 8, 3, subset_size=15)
-    assert set(itertools.chain(*(plan.order(epoch).tolist() for epoch in range(40)))) == set(range(60))
-
-
-# Files.
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    for i, image in enumerate(IMAGES):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:02d}.png")
-    return folder
+    return write_images(tmp_path_factory.mktemp("files"))
 
 
 def files(folder, size=5, epoch=0, views=None, partner=False, workers=0, **options) -> FileBatches:
-    images = PathImages(folder, [f"{i:02d}.png" for i in range(N)])
+    images = PathImages(folder, NAMES)
     plan = EpochPlan(LABEL, size, 0, **options)
     views = views or [make_view("weak", (4, 4))]
     batches = FileBatches(images, 3, LABEL, Normalise(MEAN, STD), plan, views, partner, None, workers)
@@ -271,9 +187,9 @@ def test_files_resume_within_an_epoch(folder, workers):
 def test_files_of_ranks_make_up_the_batch_of_one_process(folder):
     alone = list(files(folder, size=6))
     ranks = [list(files(folder, size=6, rank=rank, world=2)) for rank in range(2)]
-    for whole, *parts in zip(alone, *ranks):
-        assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
-        assert torch.equal(whole.index, torch.cat([part.index for part in parts]))
+    for whole, *shards in zip(alone, *ranks):
+        assert torch.equal(whole.image, torch.cat([one.image for one in shards]))
+        assert torch.equal(whole.index, torch.cat([one.index for one in shards]))
 
 
 def test_decoding_leaves_the_random_state_of_the_run_alone(folder):
@@ -282,15 +198,3 @@ def test_decoding_leaves_the_random_state_of_the_run_alone(folder):
     list(files(folder, views=[make_view("strong", (4, 4))]))
     list(train(views=[make_view("strong", (4, 4))]))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(("world", "workers"), [(1, 2), (3, 0)])
-def test_evaluation_from_files_equals_that_from_arrays(folder, world, workers):
-    images = PathImages(folder, [f"{i:02d}.png" for i in range(N)])
-    for rank in range(world):
-        arrays = EvalArrays(IMAGES, LABEL, Normalise(MEAN, STD), 4, rank, world)
-        made = EvalFiles(images, 3, LABEL, Normalise(MEAN, STD), View(), None, 4, rank, world, workers)
-        assert len(made) == len(arrays)
-        # Twice, because it is measured after every epoch.
-        for _ in range(2):
-            assert all(same(one, other) for one, other in zip(list(made), list(arrays), strict=True))

@@ -146,7 +146,7 @@ def test_lists_of_other_encodings_are_named(root):
 def test_corrupt_images_can_be_left_out(root):
     truncate(root / "images/2/1/6.jpg", 0.1)
     raw = read_clothing1m(root)
-    with pytest.raises(ValueError, match=r"no image of class Chiffon can be decoded in the val part: '2/1/6\.jpg'"):
+    with pytest.raises(ValueError, match=r"no image of class Chiffon can be decoded in the val split: '2/1/6\.jpg'"):
         check_images({"train": raw.train, "val": raw.val}, "full", "skip", raw.class_names)
     (root / "clean_label_kv.txt").write_text(lines(CLEAN | {"images/2/1/6.jpg": 2}))
     raw = read_clothing1m(root)

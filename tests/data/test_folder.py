@@ -31,7 +31,7 @@ def test_classes_with_numbers_for_names_are_ordered_as_text(tmp_path):
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
-def test_parts_are_read(tmp_path, val):
+def test_splits_are_read(tmp_path, val):
     root = save_all(tmp_path, *(f"{part}/{name}" for part in ("train", val, "test") for name in SPLIT))
     raw = read_folder(root)
     assert raw.class_names == ("cat", "dog")
@@ -40,7 +40,7 @@ def test_parts_are_read(tmp_path, val):
         assert files.labels.tolist() == [0, 0, 1]
 
 
-def test_a_class_may_be_called_like_a_part(tmp_path):
+def test_a_class_may_be_called_like_a_split(tmp_path):
     raw = read_folder(save_all(tmp_path, "train/1.png", "bus/1.png", "test/1.png"))
     assert raw.class_names == ("bus", "test", "train")
 
@@ -60,7 +60,7 @@ def test_hidden_and_other_files_are_ignored(tmp_path, caplog):
     assert [record.getMessage()[:17] for record in caplog.records] == ["ignored 3 file(s)"]
 
 
-def test_folders_beside_parts_are_ignored_and_named(tmp_path, caplog):
+def test_folders_beside_splits_are_ignored_and_named(tmp_path, caplog):
     root = save_all(tmp_path, *(f"train/{name}" for name in SPLIT), "extra/1.png")
     raw = read_folder(root)
     assert raw.class_names == ("cat", "dog")
@@ -101,14 +101,14 @@ def test_an_empty_class_is_named(tmp_path):
         read_folder(root)
 
 
-def test_an_empty_class_of_a_part_is_named(tmp_path):
+def test_an_empty_class_of_a_split_is_named(tmp_path):
     root = save_all(tmp_path, *(f"train/{name}" for name in SPLIT), "test/cat/1.png")
     (root / "test/dog").mkdir()
     with pytest.raises(ValueError, match=r"empty class: no image in .*/test/dog"):
         read_folder(root)
 
 
-def test_different_classes_of_parts_are_named(tmp_path):
+def test_different_classes_of_splits_are_named(tmp_path):
     root = save_all(tmp_path, *(f"train/{name}" for name in SPLIT), "valid/cat/1.png", "valid/emu/1.png")
     with pytest.raises(ValueError, match=r"differ: compared with train/, valid/ lacks 'dog' and has 'emu' in addition"):
         read_folder(root)
@@ -121,9 +121,9 @@ def test_a_single_class_is_refused(tmp_path):
         read_folder(save_all(tmp_path / "split", "train/cat/1.png", "test/cat/1.png"))
 
 
-def test_two_folders_for_one_part_and_a_missing_training_part_are_refused(tmp_path):
+def test_two_folders_for_one_split_and_a_missing_training_split_are_refused(tmp_path):
     twice = save_all(tmp_path / "twice", *(f"{part}/{name}" for part in ("train", "val", "valid") for name in SPLIT))
-    with pytest.raises(ValueError, match="has both val/ and valid/ for the val part"):
+    with pytest.raises(ValueError, match="has both val/ and valid/ for the val split"):
         read_folder(twice)
     with pytest.raises(ValueError, match="has test/, val/, but no train/"):
         read_folder(save_all(tmp_path / "none", *(f"{part}/{name}" for part in ("val", "test") for name in SPLIT)))
@@ -162,7 +162,7 @@ def test_archives_are_read(tmp_path, ending, prefix, parts):
     assert again.train.images.fingerprint() == raw.train.images.fingerprint()
 
 
-def test_a_packed_training_part_alone_is_read(tmp_path):
+def test_a_packed_training_split_alone_is_read(tmp_path):
     archive = pack(tmp_path / "data.zip", save_all(tmp_path / "source", *(f"train/{name}" for name in SPLIT)))
     assert read_folder(archive, tmp_path / "target").class_names == ("cat", "dog")
 

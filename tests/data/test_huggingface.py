@@ -48,7 +48,7 @@ def test_a_saved_data_set_is_read_and_not_touched(tmp_path):
     assert snapshot(tmp_path) == before
 
 
-def test_a_single_split_is_the_training_part(tmp_path):
+def test_a_single_split_is_the_training_split(tmp_path):
     make([0, 1]).save_to_disk(str(tmp_path / "data"))
     raw = read_huggingface(tmp_path / "data")
     assert len(raw.train) == 2 and raw.test is None and raw.val is None
@@ -58,9 +58,9 @@ def test_splits_can_be_chosen(tmp_path):
     folder = saved(tmp_path / "data", a=make([0]), b=make([1, 1]), test=make([0, 0, 0]))
     raw = read_huggingface(folder, train_split="b", val_split="a", test_split=None)
     assert (len(raw.train), len(raw.val), raw.test) == (2, 1, None)
-    with pytest.raises(ValueError, match="has no split 'train' for the train part; choose one of a, b, test"):
+    with pytest.raises(ValueError, match="has no split 'train' for train; choose one of a, b, test"):
         read_huggingface(folder)
-    with pytest.raises(ValueError, match="has no split 'c' for the test part"):
+    with pytest.raises(ValueError, match="has no split 'c' for test"):
         read_huggingface(folder, train_split="a", test_split="c")
 
 
@@ -106,7 +106,7 @@ def test_wrong_columns_are_named(tmp_path):
         read_huggingface(folder, label_column="word")
 
 
-def test_clean_labels_are_kept_apart_and_are_those_of_the_test_part(tmp_path):
+def test_clean_labels_are_kept_apart_and_are_those_of_the_test_split(tmp_path):
     names = ClassLabel(names=["cat", "dog"])
     splits = {}
     for part, (label, clean) in {"train": ([0, 1], [1, 1]), "test": ([0, 0], [1, 0])}.items():

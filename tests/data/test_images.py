@@ -1,4 +1,3 @@
-import logging
 import os
 import pickle
 import struct
@@ -8,20 +7,11 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
-from pictures import pixels, save, save_all, snapshot, truncate
+from pictures import pixels, save, save_all, truncate
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from alasca_pl.data.decode import check_images, decode_all, infer_channels, infer_size
 from alasca_pl.data.images import MAX_PIXELS, PathImages, cover
-from alasca_pl.data.names import name_some, unsafe
-from alasca_pl.data.samples import ImageFiles
-
-
-def of(root, *names, labels=None):
-    labels = np.arange(len(names)) % 2 if labels is None else np.array(labels)
-    return ImageFiles(PathImages(root, names), labels)
 
 
 def bomb(path, width=60_000, height=60_000):
@@ -148,15 +138,6 @@ def test_an_error_keeps_its_type_when_a_data_loader_raises_it_again(tmp_path):
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_a_file_that_the_system_refuses_is_not_taken_for_a_damaged_one(tmp_path):
-    (tmp_path / "a.png").mkdir()
-    save(tmp_path / "b.png")
-    with pytest.raises(IsADirectoryError):
-        PathImages(tmp_path, ["a.png"]).read(0)
-    with pytest.raises(IsADirectoryError):
-        check_images({"train": of(tmp_path, "a.png", "b.png")}, on_corrupt="skip")
-
-
 def test_names_are_kept_as_fixed_width_bytes_and_taken_by_position(tmp_path):
     names = ["ä/1.png", "<b>&/2.png", "with space/long name 3.png"]
     images = PathImages(tmp_path, names)
@@ -195,124 +176,6 @@ def test_fingerprint_depends_on_names_sizes_and_order_only(tmp_path):
     assert PathImages(tmp_path / "two", ["a.png", "b.png"]).fingerprint() != before
 
 
-def test_take_keeps_images_labels_and_clean_labels_together(tmp_path):
-    files = ImageFiles(PathImages(tmp_path, ["a", "b", "c"]), np.array([10, 11, 12]), np.array([20, 21, 22]))
-    part = files.take(np.array([2, 1]))
-    assert len(part) == 2
-    assert [part.images.name(i) for i in range(2)] == ["c", "b"]
-    assert part.labels.tolist() == [12, 11]
-    assert part.clean.tolist() == [22, 21]
-    with pytest.raises(ValueError, match="3 images, but 2 labels"):
-        ImageFiles(files.images, np.array([0, 1]))
-
-
-@pytest.fixture
-def damaged(tmp_path):
-    """Eight images, of which 1 is truncated, 3 is empty and 6 is text."""
-    root = save_all(tmp_path / "data", *(f"{i}.png" for i in range(8)))
-    truncate(save(root / "1.png", height=60, width=60))
-    (root / "3.png").write_bytes(b"")
-    (root / "6.png").write_text("no image")
-    return root
-
-
-def parts_of(root):
-    return {
-        "train": of(root, *(f"{i}.png" for i in range(6)), labels=[0, 0, 1, 1, 0, 1]),
-        "test": of(root, "6.png", "7.png", labels=[1, 1]),
-    }
-
-
-def test_corrupt_images_are_counted_and_named_in_one_error(damaged):
-    with pytest.raises(ValueError) as caught:
-        check_images(parts_of(damaged))
-    message = str(caught.value)
-    assert message.startswith("3 of 8 images cannot be decoded")
-    for expected in ("'1.png' (", "'3.png' (the file is empty)", "'6.png' (it is no image", "data.on_corrupt=skip"):
-        assert expected in message
-
-
-def test_at_most_five_corrupt_images_are_named(tmp_path):
-    for i in range(8):
-        (tmp_path / f"{i}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"8 of 8 .*'4\.png' \(the file is empty\) and 3 more") as caught:
-        check_images({"train": of(tmp_path, *(f"{i}.png" for i in range(8)))})
-    assert "5.png" not in str(caught.value)
-
-
-def test_corrupt_images_are_left_out_on_request(damaged, caplog):
-    before = snapshot(damaged)
-    with caplog.at_level(logging.WARNING):
-        kept, skipped = check_images(parts_of(damaged), "full", "skip")
-    assert skipped == ("1.png", "3.png", "6.png")
-    assert [kept["train"].images.name(i) for i in range(4)] == ["0.png", "2.png", "4.png", "5.png"]
-    assert kept["train"].labels.tolist() == [0, 1, 0, 1]
-    assert kept["test"].labels.tolist() == [1]
-    assert "left out 3 of 8" in caplog.text and "'1.png'" in caplog.text
-    assert snapshot(damaged) == before
-
-
-def test_headers_show_less_than_pixels(damaged):
-    _, skipped = check_images(parts_of(damaged), "header", "skip")
-    assert skipped == ("3.png", "6.png")
-
-
-def test_no_check_looks_at_nothing(tmp_path):
-    parts = {"train": of(tmp_path, "absent.png")}
-    assert check_images(parts, "none") == (parts, ())
-
-
-def test_sound_images_pass_unchanged(tmp_path):
-    save_all(tmp_path, *(f"{i}.png" for i in range(70)))
-    parts = {"train": of(tmp_path, *(f"{i}.png" for i in range(70)))}
-    kept, skipped = check_images(parts)
-    assert kept["train"] is parts["train"] and skipped == ()
-
-
-def test_a_class_without_an_image_left_is_an_error(damaged):
-    parts = {"train": of(damaged, "0.png", "1.png", "3.png", labels=[0, 1, 1])}
-    with pytest.raises(ValueError, match=r"no image of class 1 can be decoded in the train part: '1\.png'"):
-        check_images(parts, on_corrupt="skip")
-    with pytest.raises(ValueError, match="no image of class dog can be"):
-        check_images(parts, on_corrupt="skip", class_names=("cat", "dog"))
-
-
-def test_unknown_checks_are_named():
-    with pytest.raises(ValueError, match="unknown check of images 'deep'"):
-        check_images({}, how="deep")
-    with pytest.raises(ValueError, match=r"data\.on_corrupt is 'ignore'"):
-        check_images({}, on_corrupt="ignore")
-
-
-def test_images_are_grey_only_if_all_are(tmp_path):
-    save(tmp_path / "grey.png", channels=1)
-    save(tmp_path / "colour.png")
-    save(tmp_path / "palette.png")
-    Image.fromarray(pixels()).quantize(4).save(tmp_path / "palette.png")
-    assert infer_channels(of(tmp_path, "grey.png")) == 1
-    assert infer_channels(of(tmp_path, "grey.png", "colour.png")) == 3
-    assert infer_channels(of(tmp_path, "grey.png", "palette.png")) == 3
-
-
-def test_size_is_the_most_frequent_one(tmp_path):
-    for i, (height, width) in enumerate([(9, 12), (9, 12), (5, 7)]):
-        save(tmp_path / f"{i}.png", height=height, width=width)
-    assert infer_size(of(tmp_path, "0.png", "1.png", "2.png")) == (9, 12, False)
-    assert infer_size(of(tmp_path, "0.png", "1.png")) == (9, 12, True)
-    # Of two equally frequent sizes the smaller.
-    assert infer_size(of(tmp_path, "0.png", "2.png")) == (5, 7, False)
-    with pytest.raises(ValueError, match="no image"):
-        infer_size(of(tmp_path))
-
-
-def test_a_sample_is_spread_over_all_images(tmp_path):
-    for i in range(9):
-        save(tmp_path / f"{i}.png", height=4 if i in (0, 4, 8) else 5, width=4)
-    files = of(tmp_path, *(f"{i}.png" for i in range(9)))
-    assert infer_size(files, sample=3) == (4, 4, True)
-    assert infer_size(files) == (5, 4, False)
-
-
 @pytest.mark.parametrize("shape", [(9, 12), (12, 9), (40, 31), (31, 40), (16, 16), (7, 7), (8, 100), (33, 16)])
 def test_other_sizes_are_scaled_and_cropped_as_torchvision_does_it(shape):
     image = Image.fromarray(pixels(3, *shape))
@@ -328,46 +191,3 @@ def test_a_size_that_is_not_square_is_covered(shape):
 def test_an_image_is_not_blown_up_beyond_the_limit():
     with pytest.raises(ValueError, match="'thin' of 40000 x 1 pixels is too long and thin"):
         cover(Image.new("L", (40_000, 1)), (224, 224), "thin")
-
-
-def test_everything_is_decoded_into_one_array(tmp_path):
-    for i in range(70):
-        save(tmp_path / f"{i}.png", seed=i, height=8, width=8)
-    files = of(tmp_path, *(f"{i}.png" for i in range(70)))
-    one, four = (decode_all(files, (8, 8), 3, workers) for workers in (1, 4))
-    assert one.images.dtype == np.uint8 and one.images.shape == (70, 8, 8, 3)
-    assert np.array_equal(one.images, np.stack([pixels(i, 8, 8) for i in range(70)]))
-    assert np.array_equal(one.images, four.images)
-    assert one.labels is files.labels
-    grey = decode_all(files, (4, 6), 1, 1)
-    assert grey.images.shape == (70, 4, 6, 1)
-    expected = functional.resize(Image.fromarray(pixels(5, 8, 8)).convert("L"), [6])
-    assert np.array_equal(grey.images[5, ..., 0], np.asarray(functional.center_crop(expected, [4, 6])))
-    assert torch.from_numpy(grey.images).is_contiguous()
-
-
-def test_decoding_names_the_damaged_image_and_wrong_arguments(damaged):
-    with pytest.raises(ValueError, match=r"'1\.png'"):
-        decode_all(of(damaged, "0.png", "1.png"), (8, 8), 3, 2)
-    with pytest.raises(ValueError, match="got 2"):
-        decode_all(of(damaged, "0.png"), (8, 8), 2, 1)
-    with pytest.raises(ValueError, match="got 0 x 8"):
-        decode_all(of(damaged, "0.png"), (0, 8), 3, 1)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["/etc/passwd", "../a.png", "a/../../b.png", "a/..", "..\\a.png", "C:\\a.png", "C:a.png", "\\a", "", "a\0.png"],
-)
-def test_paths_that_lead_out_are_found(name):
-    assert unsafe(name) is not None
-
-
-@pytest.mark.parametrize("name", ["a.png", "a/b c/ä.png", "..a/b..png", "./a.png", "<b>.png"])
-def test_paths_that_stay_in_are_allowed(name):
-    assert unsafe(name) is None
-
-
-def test_many_names_are_cut():
-    assert name_some(list("abc")) == "a, b, c"
-    assert name_some(list("abcdefg")) == "a, b, c, d, e and 2 more"

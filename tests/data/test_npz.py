@@ -57,7 +57,7 @@ def test_labels_in_a_column_are_read(tmp_path):
     assert raw.train.labels.dtype == np.int64
 
 
-def test_validation_part_is_read_if_it_is_there(tmp_path):
+def test_validation_split_is_read_if_it_is_there(tmp_path):
     content = arrays(4, 4)
     raw = read_npz(
         save(tmp_path, content | {"val_images": content["test_images"], "val_labels": np.array([2, 2, 1, 0])})
@@ -147,7 +147,7 @@ def test_an_absent_file_is_named_with_the_way_out(tmp_path):
         read_npz(tmp_path / "absent.npz")
 
 
-def test_a_file_needs_no_test_part(tmp_path):
+def test_a_file_needs_no_test_split(tmp_path):
     content = {name: array for name, array in arrays(4, 4).items() if name.startswith("train")}
     assert read_npz(save(tmp_path, content)).test is None
 

@@ -46,7 +46,7 @@ def test_quoted_values_may_hold_the_delimiter(root):
     assert raw.class_names == ("cat, big", "dog")
 
 
-def test_parts_and_clean_labels(root):
+def test_splits_and_clean_labels(root):
     raw = read_table(
         table(
             root,
@@ -71,8 +71,8 @@ def test_clean_labels_of_some_lines_are_not_used(root, caplog):
     raw = read_table(table(root, *lines))
     assert raw.train.clean is None
     assert raw.val.clean.tolist() == [0]
-    assert "only 1 of 2 clean labels of the train part" in caplog.text
-    with pytest.raises(ValueError, match="line 6: clean_label is empty, but other lines of the test part"):
+    assert "only 1 of 2 clean labels of the train split" in caplog.text
+    with pytest.raises(ValueError, match="line 6: clean_label is empty, but other lines of the test split"):
         read_table(table(root, *lines, "pics/3.png,0,test,1", "pics/4.png,0,test,"))
 
 
@@ -102,8 +102,8 @@ def test_a_line_may_be_broken_within_quotes_and_lines_are_counted_as_in_the_file
         (["path,label,clean_label", "pics/0.png,0,cat"], "line 2 has '0' and line 2 'cat'"),
         (["path,label", "pics/0.png,99999999999999999999"], "line 2: label '99999999999999999999'"),
         (["path,label,split", "pics/0.png,0,training"], "line 2: unknown split 'training'; choose one of train, val"),
-        (["path,label,split", "pics/0.png,0,test"], "no line is in the training part"),
-        (["path,label"], "no line is in the training part"),
+        (["path,label,split", "pics/0.png,0,test"], "no line is in the training split"),
+        (["path,label"], "no line is in the training split"),
         ([""], "its first line is ''; it must name the columns"),
         (["file,class", "pics/0.png,0"], "its first line is 'file,class'"),
         (["path,label,clean_lable", "pics/0.png,0,1"], r"unknown column\(s\) 'clean_lable'; use path, label"),
@@ -129,12 +129,12 @@ def test_missing_images_are_counted_and_named_with_their_lines(root):
         read_table(table(root, "path,label", "pics/0.png,0", *lines))
 
 
-def test_an_image_twice_in_training_is_an_error_and_in_two_parts_a_warning(root, caplog):
+def test_an_image_twice_in_training_is_an_error_and_in_two_splits_a_warning(root, caplog):
     lines = ["path,label,split", "pics/0.png,0,", "pics/1.png,1,"]
-    with pytest.raises(ValueError, match=r"1 image\(s\) are in the training part twice: 'pics/0\.png' \(line 4\)"):
+    with pytest.raises(ValueError, match=r"1 image\(s\) are in the training split twice: 'pics/0\.png' \(line 4\)"):
         read_table(table(root, *lines, "./pics//0.png,1,train"))
     read_table(table(root, *lines, "pics/0.png,1,test"))
-    assert "1 image(s) of the training part are also in another: 'pics/0.png'" in caplog.text
+    assert "1 image(s) of the training split are also in another: 'pics/0.png'" in caplog.text
 
 
 def test_links_that_lead_out_are_refused(root, tmp_path):

@@ -7,7 +7,7 @@ from alasca_pl import load_run
 from alasca_pl.core.normalise import Normalise
 from alasca_pl.data.batches import ArrayBatches
 from alasca_pl.data.plan import EpochPlan
-from alasca_pl.data.transforms import make_view
+from alasca_pl.data.views import make_view
 from running import checkpoint, tensors, train
 
 pytestmark = pytest.mark.gpu

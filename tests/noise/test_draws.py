@@ -28,10 +28,10 @@ KINDS = {
 IMAGES = np.random.default_rng(0).integers(0, 256, (600, 4, 4, 3), dtype=np.uint8)
 
 
-def samples(part: str = "train") -> Samples:
+def samples(split: str = "train") -> Samples:
     label = np.arange(600) % 10
     label.setflags(write=False)
-    return Samples(label, np.arange(600), 10, part, pixels=lambda start, stop: IMAGES[start:stop])
+    return Samples(label, np.arange(600), 10, split, pixels=lambda start, stop: IMAGES[start:stop])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,7 +52,7 @@ def test_only_the_model_s_own_seed_decides(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parts_have_draws_of_their_own(kind):
+def test_splits_have_draws_of_their_own(kind):
     noise = KINDS[kind](0)
     assert not np.array_equal(noise.draw(samples()).label, noise.draw(samples("val")).label)
 

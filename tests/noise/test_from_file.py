@@ -18,8 +18,8 @@ def drawn(index: np.ndarray = INDEX, digest: str | None = None) -> NoisyLabels:
     return SymmetricNoise(0.6, seed=4).draw(Samples(CLEAN[index], index, 5, data_digest=digest))
 
 
-def samples(index: np.ndarray = INDEX, classes: int = 5, part: str = "train", **options: object) -> Samples:
-    return Samples(CLEAN[index], index, classes, part, **options)
+def samples(index: np.ndarray = INDEX, classes: int = 5, split: str = "train", **options: object) -> Samples:
+    return Samples(CLEAN[index], index, classes, split, **options)
 
 
 def saved(folder: Path, labels: NoisyLabels) -> Path:
@@ -75,19 +75,22 @@ def test_other_forms_of_plain_labels(tmp_path):
 
 def test_clean_labels_stay_unknown_where_neither_file_nor_data_knows_them(tmp_path):
     path = write_plain(tmp_path / "a.npy", drawn().label)
-    assert FileNoise(path).draw(samples(), trusted=False).clean_label is None
-    assert FileNoise(path).draw(samples(), clean_label=CLEAN, trusted=False).clean_label.tolist() == CLEAN.tolist()
-    known = FileNoise(saved(tmp_path, drawn())).draw(samples(), trusted=False)
+    assert FileNoise(path).draw(samples(), labels_are_clean=False).clean_label is None
+    assert (
+        FileNoise(path).draw(samples(), clean_label=CLEAN, labels_are_clean=False).clean_label.tolist()
+        == CLEAN.tolist()
+    )
+    known = FileNoise(saved(tmp_path, drawn())).draw(samples(), labels_are_clean=False)
     assert known.clean_label.tolist() == CLEAN.tolist()
 
 
 def test_samples_without_a_label_are_refused_with_a_way_out(tmp_path):
     noise = FileNoise(saved(tmp_path, drawn(np.arange(0, 60, 2))))
     assert noise.draw(samples(np.arange(0, 60, 4))).realised_rate > 0
-    with pytest.raises(ValueError, match=r"no label for 30 of the 60 .*train part.*position 1;.*alasca-noise make"):
+    with pytest.raises(ValueError, match=r"no label for 30 of the 60 .*train split.*position 1;.*alasca-noise make"):
         noise.draw(samples())
-    with pytest.raises(ValueError, match=r"no label for 1 of the 1 .*val part.*position 7;.*data\.noisy_val=false"):
-        noise.draw(samples(np.array([7]), part="val"))
+    with pytest.raises(ValueError, match=r"no label for 1 of the 1 .*val split.*position 7;.*data\.noisy_val=false"):
+        noise.draw(samples(np.array([7]), split="val"))
     with pytest.raises(ValueError, match="position 60"):
         noise.draw(Samples(np.array([0]), np.array([60]), 5))
 
@@ -114,8 +117,8 @@ def test_hashes_of_the_data_must_agree_if_both_are_known(tmp_path, file, data, f
         noise.draw(samples(data_digest=data))
 
 
-def test_a_validation_part_of_its_own_keeps_its_labels(tmp_path):
-    found = FileNoise(saved(tmp_path, drawn())).draw(samples(part="val", own_split=True))
+def test_a_validation_split_of_its_own_keeps_its_labels(tmp_path):
+    found = FileNoise(saved(tmp_path, drawn())).draw(samples(split="val", own_split=True))
     assert found.label.tolist() == CLEAN.tolist()
 
 
@@ -181,7 +184,7 @@ def test_no_file_and_unknown_endings_are_refused_at_once(tmp_path):
 
 
 def test_labels_that_were_left_alone_are_left_alone(tmp_path):
-    labels = NoiseModel().draw(samples(), trusted=False)
-    found = FileNoise(saved(tmp_path, labels)).draw(samples(), trusted=False)
+    labels = NoiseModel().draw(samples(), labels_are_clean=False)
+    found = FileNoise(saved(tmp_path, labels)).draw(samples(), labels_are_clean=False)
     assert found.label.tolist() == CLEAN.tolist()
     assert found.clean_label is None

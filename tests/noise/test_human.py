@@ -89,11 +89,11 @@ def test_labels_of_a_hundred_classes_and_their_superclasses(tmp_path, labels, ob
     assert drawn.label.dtype == np.int64
 
 
-def test_train_and_validation_part_find_their_own_rows(tmp_path):
+def test_train_and_validation_split_find_their_own_rows(tmp_path):
     content = write_ten(tmp_path)
     model = noise(tmp_path, "aggre")
-    for part, index in (("train", np.arange(0, 400, 2)), ("val", np.arange(1, 400, 2))):
-        drawn = model.draw(samples(content["clean_label"], index=index, part=part))
+    for split, index in (("train", np.arange(0, 400, 2)), ("val", np.arange(1, 400, 2))):
+        drawn = model.draw(samples(content["clean_label"], index=index, split=split))
         assert drawn.label.tolist() == content["aggre_label"][index].tolist()
 
 
@@ -109,26 +109,26 @@ def test_data_in_another_order_is_refused_with_the_first_difference(tmp_path):
 def test_data_of_another_size_is_refused(tmp_path):
     content = write_ten(tmp_path)
     longer = np.concatenate([content["clean_label"], [1, 2]])
-    with pytest.raises(ValueError, match=r"no label for 2 of the 402 samples of the train part.*position 400.*50,000"):
+    with pytest.raises(ValueError, match=r"no label for 2 of the 402 samples of the train split.*position 400.*50,000"):
         noise(tmp_path).draw(samples(longer))
 
 
 def test_the_file_is_compared_with_labels_known_to_be_right_if_there_are_any(tmp_path):
     content = write_ten(tmp_path)
     doubtful = samples(content["random_label1"])
-    drawn = noise(tmp_path).draw(doubtful, clean_label=content["clean_label"], trusted=False)
+    drawn = noise(tmp_path).draw(doubtful, clean_label=content["clean_label"], labels_are_clean=False)
     assert drawn.label.tolist() == content["worse_label"].tolist()
     with pytest.raises(ValueError, match="another order"):
-        noise(tmp_path).draw(doubtful, trusted=False)
+        noise(tmp_path).draw(doubtful, labels_are_clean=False)
 
 
-def test_a_validation_part_of_its_own_keeps_its_labels_and_says_so(tmp_path, caplog):
+def test_a_validation_split_of_its_own_keeps_its_labels_and_says_so(tmp_path, caplog):
     write_ten(tmp_path)
     with caplog.at_level(logging.INFO):
-        drawn = noise(tmp_path).draw(samples(np.arange(30) % 10, part="val", own_split=True))
+        drawn = noise(tmp_path).draw(samples(np.arange(30) % 10, split="val", own_split=True))
     assert drawn.label.tolist() == (np.arange(30) % 10).tolist()
     assert drawn.own_split
-    assert "val part is the data set's own and keeps its labels" in caplog.text
+    assert "val split is the data set's own and keeps its labels" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ def pictures(size: int = 500, shape: tuple[int, ...] = (8, 8, 3), seed: int = 0)
     return np.random.default_rng(seed).integers(0, 256, (size, *shape), dtype=np.uint8)
 
 
-def samples(images: np.ndarray, classes: int = 10, part: str = "train") -> Samples:
+def samples(images: np.ndarray, classes: int = 10, split: str = "train") -> Samples:
     label = np.arange(len(images)) % classes
     label.setflags(write=False)
-    return Samples(label, np.arange(len(images)), classes, part, pixels=lambda start, stop: images[start:stop])
+    return Samples(label, np.arange(len(images)), classes, split, pixels=lambda start, stop: images[start:stop])
 
 
 def by_loop(images, label, flip_rate, uniform, matrices, mean, std) -> list[int]:
@@ -139,10 +139,10 @@ def test_every_class_has_a_projection_of_its_own_if_asked():
     assert len(set(own.argmax(axis=1).tolist())) > 3
 
 
-def test_parts_share_the_projection_but_not_the_draw():
+def test_splits_share_the_projection_but_not_the_draw():
     images = pictures(2_000)
     noise = InstanceNoise(0.5, seed=1)
-    train, val = noise.draw(samples(images)), noise.draw(samples(images, part="val"))
+    train, val = noise.draw(samples(images)), noise.draw(samples(images, split="val"))
     assert not np.array_equal(train.label, val.label)
     both = (train.label != train.clean_label) & (val.label != val.clean_label)
     assert np.mean(train.label[both] == val.label[both]) > 0.95

@@ -62,9 +62,9 @@ def test_a_class_without_recorded_labels_keeps_its_own(tmp_path):
     assert noise.draw(samples(3)).label.tolist() == [1, 1, 2]
 
 
-def test_parts_that_are_not_recorded_are_drawn_all_the_same(tmp_path):
+def test_splits_that_are_not_recorded_are_drawn_all_the_same(tmp_path):
     noise = MatrixNoise(like=recorded(tmp_path, [1, 1, 2], [0, 1, 2]))
-    drawn = noise.draw(replace(samples(3), index=np.array([70, 80, 90]), part="val", own_split=True))
+    drawn = noise.draw(replace(samples(3), index=np.array([70, 80, 90]), split="val", own_split=True))
     assert drawn.label.tolist() == [1, 1, 2]
 
 

@@ -172,6 +172,6 @@ def test_no_noise_leaves_labels_alone():
     assert (labels.kind, labels.rate, labels.seed, labels.realised_rate) == ("none", None, None, 0.0)
 
 
-def test_untrusted_labels_without_added_noise_have_no_clean_labels():
-    labels = NoiseModel().draw(Samples(np.array([2, 0, 1]), np.arange(3), 3), trusted=False)
+def test_doubtful_labels_without_added_noise_have_no_clean_labels():
+    labels = NoiseModel().draw(Samples(np.array([2, 0, 1]), np.arange(3), 3), labels_are_clean=False)
     assert labels.clean_label is None

@@ -102,7 +102,7 @@ def test_same_seed_same_digest_and_other_seed_other_digest(variant):
     assert draw(0.4, variant=variant, seed=4).digest != one.digest
 
 
-def test_parts_of_a_data_set_have_streams_of_their_own():
+def test_splits_of_a_data_set_have_streams_of_their_own():
     label, index = np.zeros(500, dtype=np.int64), np.arange(500)
     noise = SymmetricNoise(0.5, seed=1)
     train, val = noise.draw(Samples(label, index, 10, "train")), noise.draw(Samples(label, index, 10, "val"))

@@ -1,24 +1,58 @@
 """From a resolved config to data."""
 
-from alasca_pl.build.make import Config, make
-from alasca_pl.data.datamodule import NoisyDataModule
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
-# Values of the data config that are meant for its reader, wherever that has an argument of the name.
-_FOR_READER = ("root", "path", "download", "extract_to")
-# Values of the data config that other groups refer to.
+from alasca_pl.build.make import Config, make
+from alasca_pl.core.errors import UserError
+from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.data.prepared import PreparedData
+
+# Values of the data config that other groups refer to by interpolation.
 _FOR_OTHERS = ("class_map", "class_groups")
+_PREPARED = {"_target_": f"{PreparedData.__module__}.{PreparedData.__qualname__}"}
 
 
 def build_data(config: Config) -> NoisyDataModule:
-    """Read the data, split it and draw the noise.
+    """Read the data, split it, draw the noise, and make the data module.
+
+    The group ``data`` is one flat mapping. Each value goes to whatever takes an argument of its name: ``PreparedData``, the
+    data module that ``_target_`` names, or else the reader. Values of None that nothing takes are ignored, so that the yaml
+    of one data set can build on that of another.
 
     Args:
         config: Resolved config as plain containers.
 
     Raises:
-        UserError: If a value is wrong or the data cannot be used.
+        UserError: If a value is wrong, nothing takes a value, or the data cannot be used.
     """
-    data = {name: value for name, value in config["data"].items() if name not in (*_FOR_READER, *_FOR_OTHERS)}
-    source = {name: config["data"][name] for name in _FOR_READER if name in config["data"]}
-    reader = make({**data.pop("reader"), "_partial_": True}, **source)
-    return make(data, reader=reader, noise=make(config["noise"]), seed=config["seed"])
+    node = {name: value for name, value in config["data"].items() if name not in (*_FOR_OTHERS, "reader")}
+    shell = {"_target_": node.pop("_target_")}
+    prepared_takes, shell_takes = _arguments(_PREPARED, "reader", "noise"), _arguments(shell, "prepared", "seed")
+    rest = {name: value for name, value in node.items() if name not in prepared_takes | shell_takes}
+    reader = _maker(config["data"]["reader"], **rest)
+    reader_takes = set(inspect.signature(reader.func).parameters)
+    unknown = [name for name, value in rest.items() if name not in reader_takes and not _is_ignored(name, value)]
+    if unknown:
+        known = sorted(prepared_takes | shell_takes | reader_takes)
+        raise UserError(f"group data has no option {', '.join(unknown)}; it takes {', '.join(known)}")
+    prepared = make(_PREPARED | _chosen(node, prepared_takes), reader=reader, noise=make(config["noise"]))
+    return make(shell | _chosen(node, shell_takes), prepared=prepared, seed=config["seed"])
+
+
+def _maker(node: Mapping[str, Any], **offers: Any) -> functools.partial:
+    return make({**node, "_partial_": True}, **offers)
+
+
+def _arguments(node: Mapping[str, Any], *without: str) -> set[str]:
+    return set(inspect.signature(_maker(node).func).parameters) - set(without)
+
+
+def _chosen(node: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name in names}
+
+
+def _is_ignored(name: str, value: Any) -> bool:
+    return value is None or (name.startswith("_") and name.endswith("_"))

@@ -12,7 +12,7 @@ from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_co
 
 
 def evaluate() -> None:
-    """``alasca-evaluate``: measure a checkpoint on a part of its data."""
+    """``alasca-evaluate``: measure a checkpoint on a split of its data."""
     sys.argv[1:] = quote_paths(sys.argv[1:])
     find_own_parts()
     _evaluate()
@@ -26,7 +26,7 @@ def _evaluate(cfg: DictConfig) -> None:
         config = plain_config(cfg)
         result = evaluate_checkpoint(
             Path(config["ckpt_path"]),
-            part=config["part"],
+            split=config["split"],
             source={name: value for name, value in config["data"].items() if value is not None},
             device=config["device"],
             trust=config["trust"],

@@ -45,7 +45,7 @@ def is_archive(path: Path) -> bool:
 def extract(archive: str | Path, target: str | Path, max_bytes: int = 500 * 2**30, max_files: int = 10_000_000) -> Path:
     """Unpack an archive into a folder of its own, once.
 
-    Everything that the archive says of its content is looked at before anything is written, and the folder appears under
+    Everything that the archive says of its content is checked before anything is written, and the folder appears under
     its name only when it is whole. Another call for the same archive, also by another process, finds it there.
 
     Args:
@@ -136,7 +136,7 @@ def _check(archive: Path, max_bytes: int, max_files: int) -> tuple[list[tuple[st
     with _open(archive) as opened:
         for count, member in enumerate(_members(opened), start=1):
             total += member.size
-            # Before the next member is looked for: in a compressed tar that means to unpack this one.
+            # Before the next member is read: in a compressed tar that means to unpack this one.
             if total > max_bytes or count > max_files:
                 raise ValueError(
                     f"unpacked it takes more than {max_bytes} bytes or {max_files} files; unpack it yourself if you trust it"

@@ -13,7 +13,7 @@ from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.types import Batch
 from alasca_pl.data.images import LazyImages
 from alasca_pl.data.plan import EpochPlan
-from alasca_pl.data.transforms import View, apply_batch, draw_all
+from alasca_pl.data.views import View, apply_batch, draw_all
 from alasca_pl.data.workers import DecodedViews, decoding_loader, seeded
 
 
@@ -76,7 +76,7 @@ class ArrayBatches(_EpochBatches):
         images: uint8 (N, C, H, W), on the device where batches shall be made.
         label: Observed labels, int64 (N,), on the same device.
         normalise: Applied last.
-        plan: What is dealt.
+        plan: Which samples an epoch uses.
         views: Views of each sample; the first is ``Batch.image``.
         partner: Whether each sample brings another one with the same given label.
     """
@@ -99,8 +99,8 @@ class ArrayBatches(_EpochBatches):
         device = self.images.device
         draws = self._draws(device)
         partners = self.plan.partners(self.epoch).to(device) if self.partner else None
-        for part in self.plan.rank_batches(self.epoch, start):
-            index = part.to(device)
+        for rows in self.plan.rank_batches(self.epoch, start):
+            index = rows.to(device)
             pixels = self.images.index_select(0, index)
             images = [self._view(number, pixels, index, *draws[number]) for number in range(len(self.views))]
             partner = partner_image = None
@@ -127,7 +127,7 @@ class FileBatches(_EpochBatches):
         channels: 1 or 3.
         label: Observed labels, int64 (N,), on the device where batches shall be made.
         normalise: Applied last.
-        plan: What is dealt.
+        plan: Which samples an epoch uses.
         views: Views of each sample; the first is ``Batch.image``.
         partner: Whether each sample brings another one with the same given label.
         cover: Height and width that images are scaled and cropped to right after decoding, as ``decode_all`` does it;
@@ -157,14 +157,14 @@ class FileBatches(_EpochBatches):
         device = self.label.device
         draws = self._draws(device)
         partners = self.plan.partners(self.epoch) if self.partner else None
-        parts = self.plan.rank_batches(self.epoch, start)
+        batches = self.plan.rank_batches(self.epoch, start)
         keys = [
-            [(self.epoch, one, -1 if partners is None else int(partners[one])) for one in part.tolist()]
-            for part in parts
+            [(self.epoch, one, -1 if partners is None else int(partners[one])) for one in rows.tolist()]
+            for rows in batches
         ]
         loader = decoding_loader(self._dataset, keys, self._num_workers, pin=device.type == "cuda")
-        for part, made in zip(parts, loader):
-            index = part.to(device)
+        for own, made in zip(batches, loader):
+            index = own.to(device)
             images = [
                 self._normalise(
                     apply_batch(view, pixels.to(device, non_blocking=True), [rows[index] for rows in table])
@@ -172,5 +172,5 @@ class FileBatches(_EpochBatches):
                 for pixels, (view, table) in zip(made, draws)
             ]
             partner_image = images.pop() if self.partner else None
-            partner = None if partners is None else partners[part].to(device)
+            partner = None if partners is None else partners[own].to(device)
             yield Batch(images[0], self.label[index], index, tuple(images[1:]), partner, partner_image)

@@ -39,27 +39,27 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
         f"put {name}.npz or torchvision's files there, set data.root to where they are, or allow data.download=true"
     )
     try:
-        parts, names = _read_torchvision(name, root)
+        splits, names = _read_torchvision(name, root)
     except (RuntimeError, OSError) as missing:
         if not download:
             raise FileNotFoundError(f"{name} is not (whole) in {root.absolute()} ({missing}): {way_out}") from missing
         try:
-            parts, names = _download(name, root)
+            splits, names = _download(name, root)
         except (RuntimeError, OSError) as error:
             raise FileNotFoundError(
                 f"{name} could not be downloaded to {root.absolute()} ({error}): {way_out}"
             ) from error
-    return RawData(parts["train"], parts["test"], class_names=names)
+    return RawData(splits["train"], splits["test"], class_names=names)
 
 
 def _read_torchvision(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:
-    parts = {}
+    splits = {}
     names: tuple[str, ...] = ()
-    for part in ("train", "test"):
-        dataset = _DATASETS[name](str(root), train=part == "train", download=False)
-        parts[part] = ImageArrays(np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64))
+    for split in ("train", "test"):
+        dataset = _DATASETS[name](str(root), train=split == "train", download=False)
+        splits[split] = ImageArrays(np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64))
         names = tuple(dataset.classes)
-    return parts, names
+    return splits, names
 
 
 def _download(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:

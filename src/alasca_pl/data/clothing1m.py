@@ -44,7 +44,7 @@ def read_clothing1m(root: str | Path, train: Literal["noisy", "clean"] = "noisy"
         train: Training list: ``noisy``, or ``clean`` for the small one with clean labels.
 
     Returns:
-        Training, validation and test part. Labels of the last two are clean.
+        Training, validation and test split. Labels of the last two are clean.
 
     Raises:
         FileNotFoundError: If a list or all images are missing.
@@ -56,17 +56,17 @@ def read_clothing1m(root: str | Path, train: Literal["noisy", "clean"] = "noisy"
     folders = (root, root / "annotations")
     clean = _read_labels(find_list("clean_label_kv.txt", folders))
     noisy = _read_labels(find_list("noisy_label_kv.txt", folders)) if train == "noisy" else clean
-    lists = {part: find_list(f"clean_{part}_key_list.txt", folders) for part in ("val", "test")}
+    lists = {split: find_list(f"clean_{split}_key_list.txt", folders) for split in ("val", "test")}
     lists["train"] = find_list(f"{train}_train_key_list.txt", folders)
-    keys = {part: [_stripped(key) for key in read_keys(path)] for part, path in lists.items()}
+    keys = {split: [_stripped(key) for key in read_keys(path)] for split, path in lists.items()}
     base = find_base(keys["train"], (root / "images", root), "images of Clothing1M")
-    parts = {}
-    for part, path in lists.items():
-        labels = _look_up(keys[part], noisy if part == "train" else clean, path)
-        known = all(key in clean for key in keys[part])
-        of_part = _look_up(keys[part], clean, path) if known and part != "test" else None
-        parts[part] = ImageFiles(PathImages(base, keys[part]), labels, of_part)
-    return RawData(parts["train"], parts["test"], parts["val"], CLASS_NAMES)
+    splits = {}
+    for split, path in lists.items():
+        labels = _look_up(keys[split], noisy if split == "train" else clean, path)
+        known = all(key in clean for key in keys[split])
+        of_split = _look_up(keys[split], clean, path) if known and split != "test" else None
+        splits[split] = ImageFiles(PathImages(base, keys[split]), labels, of_split)
+    return RawData(splits["train"], splits["test"], splits["val"], CLASS_NAMES)
 
 
 def _read_labels(path: Path) -> dict[str, int]:

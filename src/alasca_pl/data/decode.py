@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def check_images(
-    parts: Mapping[str, ImageFiles],
+    splits: Mapping[str, ImageFiles],
     how: Literal["full", "header", "none"] = "full",
     on_corrupt: Literal["error", "skip"] = "error",
     class_names: Sequence[str] = (),
@@ -30,16 +30,16 @@ def check_images(
     """Look for images that cannot be decoded.
 
     Args:
-        parts: Method by name.
+        splits: Images by name of the split.
         how: ``full`` decodes every image, ``header`` opens it only, which a truncated one survives, ``none`` does nothing.
         on_corrupt: ``error``, or ``skip`` to leave corrupt images out.
         class_names: For messages.
 
     Returns:
-        The parts without corrupt images, and the names of those.
+        The splits without corrupt images, and the names of those.
 
     Raises:
-        ValueError: If there are corrupt images and ``on_corrupt`` is ``error``, if a part has no image left of a class
+        ValueError: If there are corrupt images and ``on_corrupt`` is ``error``, if a split has no image left of a class
             that it had, or if an argument is unknown.
         OSError: If the system refuses to read a file.
     """
@@ -48,27 +48,27 @@ def check_images(
     if on_corrupt not in ("error", "skip"):
         raise ValueError(f"data.on_corrupt is {on_corrupt!r}; choose one of error, skip")
     if how == "none":
-        return dict(parts), ()
-    corrupt = {part: _corrupt(files.images, how) for part, files in parts.items()}
-    found = [(parts[part].images.name(i), reason) for part, bad in corrupt.items() for i, reason in bad]
+        return dict(splits), ()
+    corrupt = {split: _corrupt(files.images, how) for split, files in splits.items()}
+    found = [(splits[split].images.name(i), reason) for split, bad in corrupt.items() for i, reason in bad]
     if not found:
-        return dict(parts), ()
+        return dict(splits), ()
     some = name_some([f"{name!r} ({reason})" for name, reason in found])
-    total = sum(len(files) for files in parts.values())
+    total = sum(len(files) for files in splits.values())
     if on_corrupt == "error":
         raise ValueError(
             f"{len(found)} of {total} images cannot be decoded: {some}; "
             "replace them, or data.on_corrupt=skip leaves them out"
         )
     kept = {}
-    for part, files in parts.items():
-        keep = np.delete(np.arange(len(files)), [i for i, _ in corrupt[part]])
-        kept[part] = files.take(keep)
-        lost = np.setdiff1d(files.labels, kept[part].labels)
+    for split, files in splits.items():
+        keep = np.delete(np.arange(len(files)), [i for i, _ in corrupt[split]])
+        kept[split] = files.take(keep)
+        lost = np.setdiff1d(files.labels, kept[split].labels)
         if len(lost):
             names = [class_names[k] if k < len(class_names) else str(k) for k in lost.tolist()]
             raise ValueError(
-                f"no image of class {name_some(names)} can be decoded in the {part} part: {some}; replace them"
+                f"no image of class {name_some(names)} can be decoded in the {split} split: {some}; replace them"
             )
     log.warning("left out %d of %d images that cannot be decoded: %s", len(found), total, some)
     return kept, tuple(name for name, _ in found)
@@ -84,7 +84,7 @@ def infer_channels(files: ImageFiles, sample: int = 1000) -> Literal[1, 3]:
 
 
 def infer_size(files: ImageFiles, sample: int = 1000) -> tuple[int, int, bool]:
-    """Look at the sizes of up to ``sample`` images, evenly spread.
+    """Infer the size from up to ``sample`` images, evenly spread.
 
     Returns:
         Height and width of the most frequent size (of several the smallest), and whether all are alike.
@@ -133,7 +133,7 @@ def decode_all(files: ImageFiles, size: tuple[int, int], channels: int, workers:
 
 
 def _corrupt(images: LazyImages, how: str) -> list[tuple[int, str]]:
-    def look(chunk: range) -> list[tuple[int, str]]:
+    def check(chunk: range) -> list[tuple[int, str]]:
         bad = []
         for i in chunk:
             try:
@@ -145,7 +145,7 @@ def _corrupt(images: LazyImages, how: str) -> list[tuple[int, str]]:
                 bad.append((i, error.reason))
         return bad
 
-    return [item for bad in _in_threads(look, len(images), None) for item in bad]
+    return [item for bad in _in_threads(check, len(images), None) for item in bad]
 
 
 def _in_threads(work: Callable[[range], T], count: int, workers: int | None) -> Iterator[T]:

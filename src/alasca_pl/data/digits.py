@@ -8,10 +8,10 @@ from alasca_pl.data.samples import ImageArrays, RawData, as_images
 
 
 def read_digits(num_test: int = 400) -> RawData:
-    """Read the digits; the test part is the same in every run.
+    """Read the digits; the test split is the same in every run.
 
     Args:
-        num_test: Size of the test part, drawn evenly over the classes.
+        num_test: Size of the test split, drawn evenly over the classes.
 
     Returns:
         Grey images of 8 x 8 pixels, 10 classes.

@@ -9,7 +9,7 @@ from torch import Tensor
 from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.types import Batch
 from alasca_pl.data.images import LazyImages
-from alasca_pl.data.transforms import View
+from alasca_pl.data.views import View
 from alasca_pl.data.workers import DecodedViews, SampleKey, decoding_loader
 
 
@@ -72,16 +72,16 @@ class EvalFiles:
         num_workers: int = 2,
     ) -> None:
         self.label = label
-        self._parts = torch.arange(rank, len(images), world).split(batch_size)
+        self._batches = torch.arange(rank, len(images), world).split(batch_size)
         self._normalise = normalise.to(label.device)
-        keys: list[list[SampleKey]] = [[(0, one, -1) for one in part.tolist()] for part in self._parts]
+        keys: list[list[SampleKey]] = [[(0, one, -1) for one in rows.tolist()] for rows in self._batches]
         dataset = DecodedViews(images, channels, (view,), 0, cover)
         self._loader = decoding_loader(dataset, keys, num_workers, pin=label.device.type == "cuda")
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for part, (pixels,) in zip(self._parts, self._loader):
-            index = part.to(self.label.device)
+        for rows, (pixels,) in zip(self._batches, self._loader):
+            index = rows.to(self.label.device)
             yield Batch(self._normalise(pixels.to(self.label.device)), self.label[index], index)

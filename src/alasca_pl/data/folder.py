@@ -29,11 +29,11 @@ def read_folder(root: str | Path, extract_to: str | Path | None = None) -> RawDa
         extract_to: Where an archive is unpacked, in a folder of its own.
 
     Returns:
-        Method of ``ImageFiles``: training, and those that are there.
+        ``ImageFiles`` of the training split, and of the others that are there.
 
     Raises:
         FileNotFoundError: If there is no ``root``.
-        ValueError: If it has no such layout, a class has no image, there is only one, or parts differ in their classes; for
+        ValueError: If it has no such layout, a class has no image, there is only one, or splits differ in their classes; for
             an archive also if it is refused or there is no ``extract_to``.
     """
     root = Path(root).expanduser()
@@ -44,18 +44,18 @@ def read_folder(root: str | Path, extract_to: str | Path | None = None) -> RawDa
         root = _unpacked(root, extract_to)
     elif not root.is_dir():
         raise ValueError(f"{root} is neither a folder nor a file; set data.root to a folder of images or an archive")
-    splits = _splits(root, shown)
-    classes = {part: [entry.name for entry in _folders(folder)] for part, folder in splits.items()}
+    folders = _split_folders(root, shown)
+    classes = {split: [entry.name for entry in _folders(folder)] for split, folder in folders.items()}
     names = classes["train"]
-    _check_classes(classes, splits, root, shown)
-    parts: dict[str, ImageFiles] = {}
+    _check_classes(classes, folders, root, shown)
+    splits: dict[str, ImageFiles] = {}
     ignored = 0
-    for part, folder in splits.items():
-        parts[part], other = _read_part(root, folder, names, shown)
+    for split, folder in folders.items():
+        splits[split], other = _read_split(root, folder, names, shown)
         ignored += other
     if ignored:
         log.info("ignored %d file(s) of %s that do not have the name of an image in a class", ignored, shown)
-    return RawData(parts["train"], parts.get("test"), parts.get("val"), tuple(names))
+    return RawData(splits["train"], splits.get("test"), splits.get("val"), tuple(names))
 
 
 def _unpacked(root: Path, extract_to: str | Path | None) -> Path:
@@ -72,10 +72,10 @@ def _unpacked(root: Path, extract_to: str | Path | None) -> Path:
     return folder
 
 
-def _splits(root: Path, shown: Path) -> dict[str, Path]:
-    """Folder of each part: the root itself if it holds classes."""
+def _split_folders(root: Path, shown: Path) -> dict[str, Path]:
+    """Folder of each split: the root itself if it holds classes."""
     folders = _folders(root)
-    # A class may be called "train": as a part it holds folders.
+    # A class may be called "train": as a split it holds folders.
     found = [entry for entry in folders if entry.name.lower() in _SPLITS and _folders(Path(entry))]
     if not found:
         if not folders:
@@ -87,32 +87,32 @@ def _splits(root: Path, shown: Path) -> dict[str, Path]:
         return {"train": root}
     splits: dict[str, Path] = {}
     for entry in found:
-        part = _SPLITS[entry.name.lower()]
-        if part in splits:
+        split = _SPLITS[entry.name.lower()]
+        if split in splits:
             raise ValueError(
-                f"{shown} has both {splits[part].name}/ and {entry.name}/ for the {part} part; rename or remove one"
+                f"{shown} has both {splits[split].name}/ and {entry.name}/ for the {split} split; rename or remove one"
             )
-        splits[part] = Path(entry)
+        splits[split] = Path(entry)
     if "train" not in splits:
         raise ValueError(f"{shown} has {name_some([f'{entry.name}/' for entry in found])}, but no train/")
     others = [entry.name for entry in folders if entry not in found]
     if others:
-        log.warning("ignored folders of %s beside its parts: %s", shown, name_some([repr(name) for name in others]))
-    return {part: splits[part] for part in ("train", "val", "test") if part in splits}
+        log.warning("ignored folders of %s beside its splits: %s", shown, name_some([repr(name) for name in others]))
+    return {split: splits[split] for split in ("train", "val", "test") if split in splits}
 
 
-def _check_classes(classes: dict[str, list[str]], splits: dict[str, Path], root: Path, shown: Path) -> None:
+def _check_classes(classes: dict[str, list[str]], folders: dict[str, Path], root: Path, shown: Path) -> None:
     names = classes["train"]
-    for part, of_part in classes.items():
-        lacking, more = sorted(set(names) - set(of_part)), sorted(set(of_part) - set(names))
+    for split, found in classes.items():
+        lacking, more = sorted(set(names) - set(found)), sorted(set(found) - set(names))
         if lacking or more:
             differences = [f"lacks {name_some([repr(name) for name in lacking])}"] if lacking else []
             differences += [f"has {name_some([repr(name) for name in more])} in addition"] if more else []
             raise ValueError(
-                f"the classes of {shown} differ: compared with train/, {splits[part].name}/ {' and '.join(differences)}"
+                f"the classes of {shown} differ: compared with train/, {folders[split].name}/ {' and '.join(differences)}"
             )
     if len(names) == 1:
-        where = shown / splits["train"].relative_to(root)
+        where = shown / folders["train"].relative_to(root)
         raise ValueError(f"{where} has only one class, {names[0]!r}; a classifier needs at least 2")
     for name in names:
         try:
@@ -123,7 +123,7 @@ def _check_classes(classes: dict[str, list[str]], splits: dict[str, Path], root:
             ) from None
 
 
-def _read_part(root: Path, folder: Path, names: list[str], shown: Path) -> tuple[ImageFiles, int]:
+def _read_split(root: Path, folder: Path, names: list[str], shown: Path) -> tuple[ImageFiles, int]:
     paths: list[str] = []
     labels: list[int] = []
     where = folder.relative_to(root)

@@ -107,31 +107,31 @@ def read_huggingface(
     """
     splits = _load(str(path), name, revision)
     chosen = {"train": train_split, "val": _choose(val_split, _VAL, splits), "test": _choose(test_split, _TEST, splits)}
-    for part, split in chosen.items():
-        if split is not None and split not in splits:
-            raise ValueError(f"{path} has no split {split!r} for the {part} part; choose one of {', '.join(splits)}")
+    for split, source in chosen.items():
+        if source is not None and source not in splits:
+            raise ValueError(f"{path} has no split {source!r} for {split}; choose one of {', '.join(splits)}")
     train = splits[train_split]
     image_column = image_column or _image_column(train)
     label_column = label_column or _label_column(train, clean_label_column)
     names = _class_names(train, label_column)
-    parts = {}
-    for part, split in chosen.items():
-        if split is None:
+    made = {}
+    for split, source in chosen.items():
+        if source is None:
             continue
-        dataset = splits[split]
-        _check_columns(dataset, split, image_column, label_column, clean_label_column)
+        dataset = splits[source]
+        _check_columns(dataset, source, image_column, label_column, clean_label_column)
         for column in (label_column, clean_label_column):
             if column is not None and _class_names(dataset, column) != names:
                 raise ValueError(
-                    f"column {column!r} of split {split!r} and column {label_column!r} of {train_split!r} differ in the "
+                    f"column {column!r} of split {source!r} and column {label_column!r} of {train_split!r} differ in the "
                     "names of their classes"
                 )
-        labels = _labels(dataset, label_column, split, part)
-        clean = None if clean_label_column is None else _labels(dataset, clean_label_column, split, part)
-        if part == "test" and clean is not None:
+        labels = _labels(dataset, label_column, source, split)
+        clean = None if clean_label_column is None else _labels(dataset, clean_label_column, source, split)
+        if split == "test" and clean is not None:
             labels, clean = clean, None
-        parts[part] = ImageFiles(HuggingFaceImages(dataset, image_column), labels, clean)
-    return RawData(parts["train"], parts.get("test"), parts.get("val"), names)
+        made[split] = ImageFiles(HuggingFaceImages(dataset, image_column), labels, clean)
+    return RawData(made["train"], made.get("test"), made.get("val"), names)
 
 
 def _load(path: str, name: str | None, revision: str | None) -> dict[str, Any]:
@@ -213,16 +213,16 @@ def _class_names(dataset: Any, column: str) -> tuple[str, ...]:
     return tuple(getattr(dataset.features.get(column), "names", None) or ())
 
 
-def _labels(dataset: Any, column: str, split: str, part: str) -> Labels:
+def _labels(dataset: Any, column: str, source: str, split: str) -> Labels:
     chunks = dataset.select_columns([column]).with_format("arrow")[:][column]
-    way_out = f"choose another data.{part}_split" + ("" if part == "train" else " or null for none")
+    way_out = f"choose another data.{split}_split" + ("" if split == "train" else " or null for none")
     if not len(chunks):
-        raise ValueError(f"split {split!r} has no rows; {way_out}")
+        raise ValueError(f"split {source!r} has no rows; {way_out}")
     without = chunks.null_count
     labels = chunks.drop_null().to_numpy().astype(np.int64)
     without += int((labels < 0).sum())
     if without:
-        raise ValueError(f"{without} of {len(chunks)} rows of split {split!r} have no label in {column!r}; {way_out}")
+        raise ValueError(f"{without} of {len(chunks)} rows of split {source!r} have no label in {column!r}; {way_out}")
     return labels
 
 

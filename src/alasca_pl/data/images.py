@@ -114,7 +114,7 @@ class LazyImages(ABC):
         """
         with self._opened(i) as image:
             width, height = image.size
-            # A PNG's tags can also stand after the pixels; Pillow would decode the whole file to look for them.
+            # A PNG's tags can also stand after the pixels; Pillow would decode the whole file to find them.
             if image.format == "PNG" and "exif" not in image.info:
                 return width, height
             return (height, width) if _orientation(image) >= 5 else (width, height)
@@ -221,7 +221,7 @@ def cover(image: Image.Image, size: tuple[int, int], name: str = "image") -> Ima
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    # Tags are no part of the picture: one that cannot be read leaves the image as it is.
+    # Tags do not belong to the picture: one that cannot be read leaves the image as it is.
     except Exception:
         return 1
 

@@ -60,7 +60,7 @@ def read_pairs(path: Path, num_classes: int) -> tuple[list[str], Labels]:
 
 
 def find_base(keys: Sequence[str], bases: Sequence[Path], what: str) -> Path:
-    """Find out which folder paths are relative to, by looking for some of them.
+    """Infer which folder paths are relative to, from where some of them exist.
 
     Args:
         keys: Paths.
@@ -68,7 +68,7 @@ def find_base(keys: Sequence[str], bases: Sequence[Path], what: str) -> Path:
         what: Name of the images, for messages.
 
     Returns:
-        The folder that has most of those looked for, of several the first.
+        The folder that has most of these, of several the first.
 
     Raises:
         FileNotFoundError: If none has any.

@@ -9,7 +9,7 @@ _NAMED = 5
 def unsafe(name: str) -> str | None:
     """Say why a path must not be followed from within a folder, or None if it may.
 
-    Only the text is looked at: links on the way have to be resolved by whoever opens it.
+    Only the text is checked: links on the way have to be resolved by whoever opens it.
     """
     if not name or "\0" in name:
         return "is empty" if not name else "holds a zero byte"

@@ -16,7 +16,7 @@ def read_npz(path: str | Path) -> RawData:
         path: The file.
 
     Returns:
-        Images of any size, grey, RGB or RGBA; all parts alike.
+        Images of any size, grey, RGB or RGBA; the same for all splits.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -28,47 +28,47 @@ def read_npz(path: str | Path) -> RawData:
             f"no file {path}; set data.path to a .npz file with the keys {', '.join(_keys('train', 'test'))}"
         )
     with open_npz(path) as file:
-        parts = {"train": _read_part(file, "train")}
-        for part in ("test", "val"):
-            if any(key in file for key in (*_keys(part), f"{part}_clean_labels")):
-                parts[part] = _read_part(file, part)
-        class_names = _read_names(file, parts)
-    shapes = {part: arrays.images.shape[1:] for part, arrays in parts.items()}
+        splits = {"train": _read_split(file, "train")}
+        for split in ("test", "val"):
+            if any(key in file for key in (*_keys(split), f"{split}_clean_labels")):
+                splits[split] = _read_split(file, split)
+        class_names = _read_names(file, splits)
+    shapes = {split: arrays.images.shape[1:] for split, arrays in splits.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"cannot use {path}: images of its parts differ in size or channels: {shapes}")
-    return RawData(parts["train"], parts.get("test"), parts.get("val"), class_names)
+        raise ValueError(f"cannot use {path}: images of its splits differ in size or channels: {shapes}")
+    return RawData(splits["train"], splits.get("test"), splits.get("val"), class_names)
 
 
-def _keys(*parts: str) -> list[str]:
-    return [f"{part}_{what}" for part in parts for what in ("images", "labels")]
+def _keys(*splits: str) -> list[str]:
+    return [f"{split}_{what}" for split in splits for what in ("images", "labels")]
 
 
-def _read_part(file: ArrayFile, part: str) -> ImageArrays:
-    images = as_images(file[f"{part}_images"], f"{part}_images")
-    labels = as_labels(file[f"{part}_labels"], f"{part}_labels")
+def _read_split(file: ArrayFile, split: str) -> ImageArrays:
+    images = as_images(file[f"{split}_images"], f"{split}_images")
+    labels = as_labels(file[f"{split}_labels"], f"{split}_labels")
     if len(images) != len(labels):
-        raise ValueError(f"{part}_images holds {len(images)} images, but {part}_labels {len(labels)} labels")
+        raise ValueError(f"{split}_images holds {len(images)} images, but {split}_labels {len(labels)} labels")
     if not len(labels):
-        raise ValueError(f"{part}_images holds no image")
+        raise ValueError(f"{split}_images holds no image")
     clean = None
-    # Labels of the test part are clean as they are.
-    if part != "test" and f"{part}_clean_labels" in file:
-        clean = as_labels(file[f"{part}_clean_labels"], f"{part}_clean_labels")
+    # Labels of the test split are clean as they are.
+    if split != "test" and f"{split}_clean_labels" in file:
+        clean = as_labels(file[f"{split}_clean_labels"], f"{split}_clean_labels")
         if len(clean) != len(labels):
             raise ValueError(
-                f"{part}_clean_labels holds {len(clean)} labels, but {part}_labels {len(labels)}; "
+                f"{split}_clean_labels holds {len(clean)} labels, but {split}_labels {len(labels)}; "
                 "give one clean label per sample, or none at all"
             )
     return ImageArrays(images, labels, clean)
 
 
-def _read_names(file: ArrayFile, parts: dict[str, ImageArrays]) -> tuple[str, ...]:
+def _read_names(file: ArrayFile, splits: dict[str, ImageArrays]) -> tuple[str, ...]:
     if "class_names" not in file:
         return ()
     names = file["class_names"]
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(f"class_names has type {names.dtype} and shape {names.shape}; it must be text, (K,)")
-    known = [labels for part in parts.values() for labels in (part.labels, part.clean) if labels is not None]
+    known = [labels for split in splits.values() for labels in (split.labels, split.clean) if labels is not None]
     largest = max(int(labels.max()) for labels in known)
     if largest >= len(names):
         raise ValueError(f"class_names holds {len(names)} names, but there is a label {largest}; name every class")

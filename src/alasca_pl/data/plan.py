@@ -11,18 +11,18 @@ from alasca_pl.core.seeds import generator
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """Which training samples an epoch deals, and in which order.
+    """Which training samples an epoch uses, and in which order.
 
-    Order and subset are functions of seed, epoch and labels alone. Rank r of W gets its part of each global batch, so
-    that W processes take the same steps as one.
+    Order and subset are functions of seed, epoch and labels alone. Each global batch is cut into nearly equal pieces, one
+    for each rank, so that W processes take the same steps as one.
 
     Attributes:
         label: Observed labels, int64 (N,), on the CPU.
         batch_size: Size of the global batch.
         seed: The run's seed.
         drop_last: Whether to leave out a last batch that is smaller.
-        subset_size: Deal a subset of about this size, with equally many samples of every class by given label (fewer of
-            classes that have fewer); None deals all.
+        subset_size: Use a subset of about this size, with equally many samples of every class by given label (fewer of
+            classes that have fewer); None uses all.
         subset_redraw: Whether the subset is drawn anew each epoch.
         rank: This process's place.
         world: Number of processes.
@@ -51,7 +51,7 @@ class EpochPlan:
         return math.floor(count) if self.drop_last else math.ceil(count)
 
     def order(self, epoch: int) -> Tensor:
-        """Indices of an epoch's samples in the order in which they are dealt, int64."""
+        """Indices of an epoch's samples in the order in which they are used, int64."""
         rng = generator(self.seed, "order", epoch)
         order = torch.randperm(len(self.label), generator=rng)
         if self.subset_size is None:
@@ -74,7 +74,7 @@ class EpochPlan:
         return subset_size // int((torch.bincount(self.label) > 0).sum())
 
     def rank_batches(self, epoch: int, start: int = 0) -> list[Tensor]:
-        """This rank's part of each global batch of an epoch, from batch ``start`` on."""
+        """This rank's samples of each global batch of an epoch, from batch ``start`` on."""
         chunks = self.order(epoch).split(self.batch_size)[start : self.num_batches]
         return [chunk.tensor_split(self.world)[self.rank] for chunk in chunks]
 

@@ -12,7 +12,7 @@ from alasca_pl.noise.labels import Labels
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Images of one part of a data set.
+    """Images in memory of one split of a data set.
 
     Attributes:
         images: uint8 (N, H, W, C).
@@ -35,7 +35,7 @@ class ImageArrays:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of one part of a data set, in files.
+    """Images in files of one split of a data set.
 
     Attributes:
         images: N images.
@@ -71,9 +71,9 @@ class RawData:
     Attributes:
         train: Training samples, with labels as the data set has them.
         test: Test samples with clean labels, or None.
-        val: The data set's own validation part, or None if one is to be split off.
+        val: The validation split that the data set has, or None if one is to be split off.
         class_names: One name per class, or empty.
-        extra: Further test parts by name.
+        extra: Further test splits by name.
         skipped: Names of corrupt images that were left out on request.
     """
 

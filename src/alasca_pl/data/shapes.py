@@ -18,22 +18,22 @@ _USUAL_SIZES = (28, 32, 64, 224)
 
 
 def find_shape(
-    parts: Mapping[str, Split], image_size: int | Sequence[int] | None, channels: int | None
+    splits: Mapping[str, Split], image_size: int | Sequence[int] | None, channels: int | None
 ) -> tuple[tuple[int, int], int, bool]:
-    """Find the shape of images that networks are given.
+    """Choose the shape of the images that networks get.
 
     Args:
-        parts: By name; the training part decides.
-        image_size: Height and width, or one number for both, or None to ask the images.
-        channels: 1 or 3, or None to ask the images.
+        splits: By name; the training split decides.
+        image_size: Height and width, or one number for both, or None to infer it from the images.
+        channels: 1 or 3, or None to infer it from the images.
 
     Returns:
-        (height, width), channels, and whether files must be brought to that size.
+        (height, width), channels, and whether images from files must be resized to it.
 
     Raises:
-        ValueError: If what is asked for is no shape, or is not that of images in memory.
+        ValueError: If what is asked for is no shape, or images in memory have another.
     """
-    train = parts["train"]
+    train = splits["train"]
     if isinstance(train, ImageArrays):
         height, width, found = train.images.shape[1:]
         asked = _pair(image_size)
@@ -46,9 +46,9 @@ def find_shape(
     if channels not in (None, 1, 3):
         raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
     height, width, alike = infer_size(train)
-    for part in parts.values():
-        if isinstance(part, ImageFiles):
-            other = infer_size(part)
+    for split in splits.values():
+        if isinstance(split, ImageFiles):
+            other = infer_size(split)
             alike = alike and other == (height, width, True)
     size = _pair(image_size)
     if size is None:
@@ -68,24 +68,24 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     return pair
 
 
-def load_parts(
-    parts: dict[str, Split], size: tuple[int, int], channels: int, loader: str, limit_mb: int, num_workers: int
+def load_splits(
+    splits: dict[str, Split], size: tuple[int, int], channels: int, loader: str, limit_mb: int, num_workers: int
 ) -> dict[str, Split]:
     """Decode files into memory where asked for, or where they fit.
 
     Args:
-        parts: By name.
+        splits: By name.
         size: Height and width.
         channels: 1 or 3.
-        loader: ``arrays``, ``files`` or ``auto``; see ``NoisyDataModule``.
+        loader: ``arrays``, ``files`` or ``auto``; see ``PreparedData``.
         limit_mb: For ``auto``, in megabytes.
         num_workers: Processes that decode.
     """
-    files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
-    need = sum(len(part) for part in files.values()) * size[0] * size[1] * channels
+    files = {name: split for name, split in splits.items() if isinstance(split, ImageFiles)}
+    need = sum(len(split) for split in files.values()) * size[0] * size[1] * channels
     if not files or loader == "files" or (loader == "auto" and need > limit_mb * 1e6):
-        return parts
-    return parts | {name: decode_all(part, size, channels, num_workers) for name, part in files.items()}
+        return splits
+    return splits | {name: decode_all(split, size, channels, num_workers) for name, split in files.items()}
 
 
 def data_digest(train: Split) -> str:

@@ -15,41 +15,41 @@ from alasca_pl.data.samples import ImageFiles, RawData, Split
 log = logging.getLogger(__name__)
 
 
-def collect_parts(raw: RawData, check: str, on_corrupt: str) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Name the parts of a data set and look at their files.
+def collect_splits(raw: RawData, check: str, on_corrupt: str) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """Collect the splits of a data set by name and check their files.
 
     Args:
-        raw: What a reader brought.
-        check: ``full``, ``header`` or ``none``; see ``NoisyDataModule``.
+        raw: What a reader returned.
+        check: ``full``, ``header`` or ``none``; see ``PreparedData``.
         on_corrupt: ``error`` or ``skip``.
 
     Returns:
-        The parts by name, without images that cannot be read, and the names of these.
+        The splits by name, without images that cannot be read, and the names of these.
 
     Raises:
-        ValueError: If two parts have one name, or a file cannot be read and none may be left out.
+        ValueError: If two splits have one name, or a file cannot be read and none may be left out.
     """
-    parts: dict[str, Split] = {"train": raw.train}
+    splits: dict[str, Split] = {"train": raw.train}
     if raw.val is not None:
-        parts["val"] = raw.val
+        splits["val"] = raw.val
     if raw.test is not None:
-        parts["test"] = raw.test
-    for name, part in raw.extra.items():
+        splits["test"] = raw.test
+    for name, split in raw.extra.items():
         if name in ("train", "val", "test"):
-            raise ValueError(f"a further test part cannot be called {name!r}; that name is taken")
-        parts[name] = part
-    files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
+            raise ValueError(f"a further test split cannot be called {name!r}; that name is taken")
+        splits[name] = split
+    files = {name: split for name, split in splits.items() if isinstance(split, ImageFiles)}
     if not files:
-        return parts, raw.skipped
+        return splits, raw.skipped
     whole, skipped = check_images(files, check, on_corrupt, class_names=raw.class_names)  # type: ignore[arg-type]
-    return parts | whole, raw.skipped + tuple(skipped)
+    return splits | whole, raw.skipped + tuple(skipped)
 
 
-def count_classes(parts: Mapping[str, Split], names: Sequence[str], declared: int | None, name: str) -> int:
-    """Find the number of classes K.
+def count_classes(splits: Mapping[str, Split], names: Sequence[str], declared: int | None, name: str) -> int:
+    """Determine the number of classes K.
 
     Args:
-        parts: By name; the training part decides if nothing else does.
+        splits: By name; the training split decides if nothing else does.
         names: Class names, or none.
         declared: K as the config says it, or None.
         name: Of the data set, for messages.
@@ -57,19 +57,19 @@ def count_classes(parts: Mapping[str, Split], names: Sequence[str], declared: in
     Raises:
         ValueError: If names, labels and the declared number contradict each other, or K is below 2.
     """
-    largest, where = max((int(part.labels.max()), part_name) for part_name, part in parts.items())
-    found = len(names) or int(parts["train"].labels.max()) + 1
+    largest, where = max((int(split.labels.max()), name_of) for name_of, split in splits.items())
+    found = len(names) or int(splits["train"].labels.max()) + 1
     num_classes = found if declared is None else declared
     if num_classes < 2:
         raise ValueError(f"{name} has {num_classes} class(es); a classifier needs at least 2")
     if largest >= num_classes:
         where = {"train": "training", "val": "validation"}.get(where, where)
         raise ValueError(
-            f"the {where} part of {name} holds label {largest}, but with {num_classes} classes labels must "
+            f"the {where} split of {name} holds label {largest}, but with {num_classes} classes labels must "
             f"lie in 0 to {num_classes - 1}; "
             "correct the data or data.num_classes"
         )
-    empty = sorted(set(range(num_classes)) - set(parts["train"].labels.tolist()))
+    empty = sorted(set(range(num_classes)) - set(splits["train"].labels.tolist()))
     if empty and declared is None:
         shown = ", ".join(str(names[one]) if names else str(one) for one in empty[:5])
         log.warning("%s has no training image of %d class(es): %s", name, len(empty), shown)
@@ -81,34 +81,34 @@ def count_classes(parts: Mapping[str, Split], names: Sequence[str], declared: in
     return num_classes
 
 
-def split_parts(
-    parts: dict[str, Split], num_val: int | float, max_train: int | None, max_test: int | None, seed: int
+def make_splits(
+    splits: dict[str, Split], num_val: int | float, max_train: int | None, max_test: int | None, seed: int
 ) -> tuple[dict[str, Split], dict[str, npt.NDArray[np.int64]]]:
     """Split off validation samples and take subsets.
 
     Args:
-        parts: By name, at least ``train``; a ``val`` of its own is taken whole.
-        num_val: Number or share of the training samples.
-        max_train: Training samples to keep, evenly over the classes, or None.
-        max_test: Samples to keep of each other part, or None.
+        splits: By name, at least ``train``; ``val``, if the data set has one, is taken whole.
+        num_val: Number or fraction of the training samples.
+        max_train: Training samples to keep, stratified by class, or None.
+        max_test: Samples to keep of each other split, or None.
         seed: Of split and training subset.
 
     Returns:
-        The parts, and for each the positions of its samples where they came from, int64, ascending.
+        The splits, and for each the positions of its samples where they came from, int64, ascending.
 
     Raises:
         ValueError: If the numbers do not fit the data.
     """
-    whole = parts["train"]
+    whole = splits["train"]
     everything = np.arange(len(whole))
     train, val = everything, everything[:0]
-    own_val = "val" in parts
+    own_val = "val" in splits
     is_number = isinstance(num_val, int | float) and not isinstance(num_val, bool)
-    is_share = is_number and 0 < num_val < 1
-    if not is_number or not (is_share or float(num_val).is_integer()):
-        raise ValueError(f"data.num_val must be a whole number or a share below 1, got {num_val!r}")
-    wanted = round(num_val * len(everything)) if is_share else num_val
-    if wanted < 0 or wanted >= len(everything) or (is_share and wanted == 0):
+    is_fraction = is_number and 0 < num_val < 1
+    if not is_number or not (is_fraction or float(num_val).is_integer()):
+        raise ValueError(f"data.num_val must be a whole number or a fraction below 1, got {num_val!r}")
+    wanted = round(num_val * len(everything)) if is_fraction else num_val
+    if wanted < 0 or wanted >= len(everything) or (is_fraction and wanted == 0):
         raise ValueError(
             f"data.num_val is {num_val}, but there are {len(everything)} training samples; choose another number, 0 for none"
         )
@@ -119,18 +119,18 @@ def split_parts(
     result: dict[str, Split] = {"train": whole.take(train)}
     indices = {"train": train}
     if own_val:
-        result["val"], indices["val"] = parts["val"], np.arange(len(parts["val"]))
+        result["val"], indices["val"] = splits["val"], np.arange(len(splits["val"]))
     elif len(val):
         result["val"], indices["val"] = whole.take(val), val
-    for name, part in parts.items():
+    for name, split in splits.items():
         if name in ("train", "val"):
             continue
-        keep = np.arange(len(part))
-        if max_test is not None and max_test < len(part):
+        keep = np.arange(len(split))
+        if max_test is not None and max_test < len(split):
             # The same in every run, so that figures can be compared.
-            order = torch.randperm(len(part), generator=generator(0, "test subset")).numpy()
+            order = torch.randperm(len(split), generator=generator(0, "test subset")).numpy()
             keep = np.sort(order[:max_test])
-        result[name], indices[name] = part.take(keep), keep
+        result[name], indices[name] = split.take(keep), keep
     return result, indices
 
 
@@ -138,7 +138,7 @@ def _stratified(
     index: np.ndarray, labels: np.ndarray, size: int, seed: int, what: str
 ) -> tuple[np.ndarray, np.ndarray]:
     try:
-        rest, part = train_test_split(index, test_size=size, stratify=labels[index], random_state=seed % 2**32)
+        rest, taken = train_test_split(index, test_size=size, stratify=labels[index], random_state=seed % 2**32)
     except ValueError as error:
         counts = np.bincount(labels[index])
         rare = int(np.flatnonzero(counts == counts[counts > 0].min())[0])
@@ -146,4 +146,4 @@ def _stratified(
             f"{what}: cannot take {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
             f"{rare}, has {counts[rare]}: {error}; choose another number"
         ) from error
-    return np.sort(rest), np.sort(part)
+    return np.sort(rest), np.sort(taken)

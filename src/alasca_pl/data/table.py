@@ -23,7 +23,7 @@ _WHOLE = re.compile(r"[0-9]{1,9}")
 
 @dataclass
 class _Rows:
-    """Columns of one part."""
+    """Columns of one split."""
 
     path: list[str] = field(default_factory=list)
     label: list[str] = field(default_factory=list)
@@ -37,19 +37,19 @@ def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
     The text is UTF-8, separated by commas, semicolons or tabs, whichever the header shows. The order of the lines is the
     order of the images. ``split`` is train (or empty), val (or valid, validation) or test. Labels are all whole numbers
     from 0, or all names; names are numbered in their order as text, those of ``clean_label`` included. Labels of the test
-    part are its clean ones if there are any. Nothing is written into the user's folders.
+    split are its clean ones if there are any. Nothing is written into the user's folders.
 
     Args:
         path: The table.
         root: Folder that the images' paths are relative to; None for the table's own.
 
     Returns:
-        Method of ``ImageFiles``: training, and those that lines name.
+        ``ImageFiles`` of the training split, and of the others that lines name.
 
     Raises:
         FileNotFoundError: If there is no such table or folder.
         ValueError: If the table is not of this form, a label is not of the kind of the others, a path leads out of
-            ``root``, also by way of a link, an image is missing, or one is in the training part twice.
+            ``root``, also by way of a link, an image is missing, or one is in the training split twice.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -58,21 +58,21 @@ def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; set data.root to the folder that paths in {path} are relative to")
     try:
-        parts = _read_rows(path)
-        names = _class_names(parts)
-        _check_paths(parts, root)
+        splits = _read_rows(path)
+        names = _class_names(splits)
+        _check_paths(splits, root)
     except UnicodeDecodeError as error:
         raise ValueError(f"cannot use {path}: it is not UTF-8 ({error}); save it as UTF-8") from error
     except (ValueError, csv.Error) as error:
         raise ValueError(f"cannot use {path}: {error}") from error
     numbers = {name: number for number, name in enumerate(names)}
-    made = {part: _make(part, rows, root, numbers, path) for part, rows in parts.items() if rows.path}
+    made = {split: _make(split, rows, root, numbers, path) for split, rows in splits.items() if rows.path}
     return RawData(made["train"], made.get("test"), made.get("val"), tuple(names))
 
 
 def _read_rows(path: Path) -> dict[str, _Rows]:
-    parts = {part: _Rows() for part in ("train", "val", "test")}
-    # A byte order mark, as spreadsheets write it, is no part of the first column's name.
+    splits = {split: _Rows() for split in ("train", "val", "test")}
+    # A byte order mark, as spreadsheets write it, is not part of the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = _delimiter(file.readline())
         file.seek(0)
@@ -86,17 +86,17 @@ def _read_rows(path: Path) -> dict[str, _Rows]:
             if len(values) != len(header):
                 raise ValueError(f"line {line} has {len(values)} values, but the header {len(header)}")
             row = dict(zip(header, values))
-            split = row.get("split", "").strip().lower()
-            if split not in _SPLITS:
+            word = row.get("split", "").strip().lower()
+            if word not in _SPLITS:
                 raise ValueError(f"line {line}: unknown split {row['split']!r}; choose one of train, val, test")
-            rows = parts[_SPLITS[split]]
+            rows = splits[_SPLITS[word]]
             rows.path.append(row["path"].strip())
             rows.label.append(row["label"].strip())
             rows.clean.append(row.get("clean_label", "").strip())
             rows.line.append(line)
-    if not parts["train"].path:
-        raise ValueError("no line is in the training part")
-    return parts
+    if not splits["train"].path:
+        raise ValueError("no line is in the training split")
+    return splits
 
 
 def _delimiter(header: str) -> str:
@@ -118,13 +118,13 @@ def _check_header(header: list[str]) -> None:
         raise ValueError(f"a column is there twice: {', '.join(header)}")
 
 
-def _class_names(parts: dict[str, _Rows]) -> list[str]:
+def _class_names(splits: dict[str, _Rows]) -> list[str]:
     """Sorted names of the classes, or nothing if labels are numbers."""
     first: dict[str, tuple[str, int]] = {}
     names: set[str] = set()
     given: set[str] = set()
     for what in ("label", "clean"):
-        for rows in parts.values():
+        for rows in splits.values():
             for value, line in zip(getattr(rows, what), rows.line):
                 if value == "":
                     if what == "label":
@@ -149,14 +149,14 @@ def _class_names(parts: dict[str, _Rows]) -> list[str]:
     return sorted(names)
 
 
-def _check_paths(parts: dict[str, _Rows], root: Path) -> None:
+def _check_paths(splits: dict[str, _Rows], root: Path) -> None:
     inside = os.path.realpath(root)
     resolved: dict[str, str] = {}
     missing = []
     seen: dict[str, set[str]] = {}
-    for part, rows in parts.items():
+    for split, rows in splits.items():
         twice = []
-        seen[part] = set()
+        seen[split] = set()
         for name, line in zip(rows.path, rows.line):
             if reason := unsafe(name):
                 raise ValueError(
@@ -165,17 +165,17 @@ def _check_paths(parts: dict[str, _Rows], root: Path) -> None:
             name = os.path.normpath(name)
             if not _is_file_inside(name, inside, resolved, line):
                 missing.append(f"{name!r} (line {line})")
-            if name in seen[part]:
+            if name in seen[split]:
                 twice.append(f"{name!r} (line {line})")
-            seen[part].add(name)
-        if twice and part == "train":
-            raise ValueError(f"{len(twice)} image(s) are in the training part twice: {name_some(twice)}")
+            seen[split].add(name)
+        if twice and split == "train":
+            raise ValueError(f"{len(twice)} image(s) are in the training split twice: {name_some(twice)}")
     if missing:
         raise ValueError(f"{len(missing)} image(s) are missing in {root}: {name_some(missing)}")
     shared = sorted(seen["train"] & (seen["val"] | seen["test"]))
     if shared:
         log.warning(
-            "%d image(s) of the training part are also in another: %s",
+            "%d image(s) of the training split are also in another: %s",
             len(shared),
             name_some([repr(s) for s in shared]),
         )
@@ -194,7 +194,7 @@ def _is_file_inside(name: str, inside: str, resolved: dict[str, str], line: int)
     return os.path.isfile(real)  # noqa: PTH113
 
 
-def _make(part: str, rows: _Rows, root: Path, numbers: dict[str, int], path: Path) -> ImageFiles:
+def _make(split: str, rows: _Rows, root: Path, numbers: dict[str, int], path: Path) -> ImageFiles:
     def as_labels(values: list[str]) -> np.ndarray:
         return np.array([numbers[value] if numbers else int(value) for value in values], dtype=np.int64)
 
@@ -202,12 +202,12 @@ def _make(part: str, rows: _Rows, root: Path, numbers: dict[str, int], path: Pat
     labels, known = as_labels(rows.label), sum(value != "" for value in rows.clean)
     if known == len(rows.clean):
         clean = as_labels(rows.clean)
-        return ImageFiles(images, clean) if part == "test" else ImageFiles(images, labels, clean)
-    if known and part == "test":
+        return ImageFiles(images, clean) if split == "test" else ImageFiles(images, labels, clean)
+    if known and split == "test":
         line = rows.line[rows.clean.index("")]
         raise ValueError(
-            f"cannot use {path}: line {line}: clean_label is empty, but other lines of the test part have one"
+            f"cannot use {path}: line {line}: clean_label is empty, but other lines of the test split have one"
         )
     if known:
-        log.warning("only %d of %d clean labels of the %s part are there: none is used", known, len(labels), part)
+        log.warning("only %d of %d clean labels of the %s split are there: none is used", known, len(labels), split)
     return ImageFiles(images, labels)

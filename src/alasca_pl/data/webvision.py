@@ -1,4 +1,4 @@
-"""mini-WebVision: the first classes of WebVision's Google part, tested on WebVision and ImageNet.
+"""mini-WebVision: the first classes of WebVision's images from Google, tested on WebVision and ImageNet.
 
 Source: Li et al., 2017 (WebVision); subset and files as in LiJunnan1992/DivideMix.
 """
@@ -30,10 +30,10 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
             looked for in it, in its ``val``, and in ``root``.
 
     Returns:
-        Training part, WebVision's validation images as test part, and further the test part ``imagenet``.
+        Training split, WebVision's validation images as test split, and the further test split ``imagenet``.
 
     Raises:
-        FileNotFoundError: If a list or all images of a part are missing.
+        FileNotFoundError: If a list or all images of a split are missing.
         ValueError: If ``num_classes`` is out of range, a list is damaged, or no image is left.
     """
     if not 2 <= num_classes <= _ALL_CLASSES:
@@ -41,19 +41,19 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
     root = Path(root).expanduser()
     train_list = find_list("train_filelist_google.txt", (root / "info",))
     val_list = find_list("val_filelist.txt", (root / "info",))
-    train = _read_part(train_list, (root,), num_classes)
-    test = _read_part(val_list, (root / "val_images_256", root), num_classes)
+    train = _read_split(train_list, (root,), num_classes)
+    test = _read_split(val_list, (root / "val_images_256", root), num_classes)
     folder = root / "imagenet" if imagenet_root is None else Path(imagenet_root).expanduser()
     extra = {}
     if imagenet_root is not None or (folder / _IMAGENET_LIST).is_file():
         bases = (folder, folder / "val", root)
-        extra["imagenet"] = _read_part(find_list(_IMAGENET_LIST, (folder,)), bases, num_classes)
+        extra["imagenet"] = _read_split(find_list(_IMAGENET_LIST, (folder,)), bases, num_classes)
     else:
         log.warning("no %s: the network will not be tested on ImageNet", folder / _IMAGENET_LIST)
     return RawData(train, test, extra=extra)
 
 
-def _read_part(path: Path, bases: Sequence[Path], num_classes: int) -> ImageFiles:
+def _read_split(path: Path, bases: Sequence[Path], num_classes: int) -> ImageFiles:
     keys, labels = read_pairs(path, _ALL_CLASSES)
     kept = [key for key, label in zip(keys, labels.tolist()) if label < num_classes]
     if not kept:

@@ -9,7 +9,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.data.images import LazyImages, cover
-from alasca_pl.data.transforms import View
+from alasca_pl.data.views import View
 
 
 def seeded(view: View, image: Tensor, key: tuple[int, int, int, int]) -> Tensor:

@@ -52,7 +52,7 @@ def read_class_accuracy(path: str | Path) -> list[Any]:
     Raises:
         ValueError: If it cannot be read or has no such list.
     """
-    how = "write it with alasca-evaluate ckpt_path=STAGE1/checkpoints/last.ckpt part=val output=acc.json"
+    how = "write it with alasca-evaluate ckpt_path=STAGE1/checkpoints/last.ckpt split=val output=acc.json"
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""Models of wrong labels: from clean labels to observed ones."""
+"""Noise models: from clean labels to observed, noisy ones."""

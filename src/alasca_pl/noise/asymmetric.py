@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from alasca_pl.noise.labels import Labels
-from alasca_pl.noise.model import NoiseModel, Samples, draw_from_matrix, share
+from alasca_pl.noise.model import NoiseModel, Samples, draw_from_matrix, rounded_count
 
 # Superclass of each fine class of CIFAR-100, in order of the fine ids.
 _SUPERCLASS = (
@@ -82,7 +82,7 @@ class AsymmetricNoise(NoiseModel):
         observed = label.copy()
         for source in sorted(self.class_map):
             members = np.flatnonzero((observed if self.double_flip else label) == source)
-            chosen = rng.permutation(members)[: share(self.rate, len(members))]
+            chosen = rng.permutation(members)[: rounded_count(self.rate, len(members))]
             observed[chosen] = self.class_map[source]
         return observed
 

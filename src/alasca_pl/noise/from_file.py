@@ -45,10 +45,10 @@ class FileNoise(RecordedLabels):
     def source(self) -> str:
         return f"noise file {self.path}"
 
-    def uncovered(self, part: str) -> str:
-        if part == "val":
+    def uncovered(self, split: str) -> str:
+        if split == "val":
             return (
-                "take the data set's own labels for validation with data.noisy_val=false, or make a file of both parts "
+                "take the data set's own labels for validation with data.noisy_val=false, or make a file of both splits "
                 "with alasca-noise make and the same data, split seed and noise"
             )
         return "make a file for this data and split with alasca-noise make, or set data.split_seed to that of the file"

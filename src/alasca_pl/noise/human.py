@@ -81,7 +81,7 @@ class HumanNoise(RecordedLabels):
     def source(self) -> str:
         return f"CIFAR-N ({self.labels or 'labels by the number of classes'})"
 
-    def uncovered(self, part: str) -> str:
+    def uncovered(self, split: str) -> str:
         return "these labels are for the 50,000 training images of torchvision's CIFAR, so give that data"
 
     def recorded(self, num_classes: int) -> NoisyLabels:

@@ -1,4 +1,4 @@
-"""Instance-dependent noise: what a wrong label is depends on the image."""
+"""Instance-dependent noise: which label is wrong, and how, depends on the image."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -26,13 +26,13 @@ class InstanceNoise(NoiseModel):
 
     Sample i gets ``q_i`` from a normal distribution around ``rate`` with standard deviation 0.1, truncated to (0, 1), and
     scores ``s = flatten(x_i) @ W`` with standard normal W. It keeps its label with probability ``1 - q_i``; else it gets
-    another class with the probabilities of ``softmax(s)`` over the other classes. W is the same for all parts of the data.
+    another class with the probabilities of ``softmax(s)`` over the other classes. W is the same for all splits of the data.
 
     With raw pixels the scores are in the thousands, so that one class takes all the probability, and few classes take
     most of the wrong labels. That is the noise behind the published numbers.
 
     Args:
-        rate: Nominal rate in [0, 1]. The expected share of wrong labels is the mean of the truncated distribution: 0.2055
+        rate: Nominal rate in [0, 1]. The expected fraction of wrong labels is the mean of the truncated distribution: 0.2055
             for 0.2, 0.4000 for 0.4. 0 leaves all labels as they are, although the truncated distribution would not.
         projection: ``shared``: one W; ``per_class``: one W for each clean class, as in part-dependent noise.
         pixels: ``raw``: values of 0 to 255; ``normalised``: with mean 0 and standard deviation 1 per channel, as measured
@@ -66,7 +66,7 @@ class InstanceNoise(NoiseModel):
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
         if samples.pixels is None:
             raise ValueError(
-                "instance noise looks at the images, but this data set offers no pixels of one size; choose a noise "
+                "instance noise depends on the images, but this data set offers no pixels of one size; choose a noise "
                 "without them, e.g. noise=symmetric, or labels from a file with noise=from_file"
             )
         label = samples.label

@@ -27,7 +27,7 @@ class NoisyLabels:
         rate: Nominal noise rate, or None where the kind has none.
         seed: Seed of the draw, or None.
         data_digest: Hash of the data set's training set that the labels belong to, or None if nobody computed one.
-        own_split: Whether they are for a validation part that the data set brings itself, in which ``index`` then counts.
+        own_split: Whether they are for a validation split that the data set itself has, in which ``index`` then counts.
             Files do not keep it: they are for training sets.
     """
 
@@ -43,12 +43,12 @@ class NoisyLabels:
 
     @property
     def realised_rate(self) -> float | None:
-        """Share of wrong labels, or None where clean labels are unknown."""
+        """Fraction of wrong labels, or None where clean labels are unknown."""
         return None if self.clean_label is None else float(np.mean(self.label != self.clean_label))
 
     @property
     def class_rates(self) -> npt.NDArray[np.float64] | None:
-        """Share of wrong labels of each clean class, (K,); NaN for absent classes. None without clean labels."""
+        """Fraction of wrong labels of each clean class, (K,); NaN for absent classes. None without clean labels."""
         if self.clean_label is None:
             return None
         size = np.bincount(self.clean_label, minlength=self.num_classes)

@@ -17,15 +17,14 @@ Pixels = Callable[[int, int], npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Samples:
-    """What a noise model may look at.
+    """What a noise model may use.
 
     Attributes:
         label: Labels to start from, int64 (N,).
-        index: Positions of the samples in the data set's own training set (or in its own validation part), int64 (N,).
+        index: Positions of the samples in the data set's own training set (or in the validation split that it has), int64 (N,).
         num_classes: K.
-        part: Name of the part, ``train`` or ``val``.
-        own_split: Whether the part is one that the data set brings itself, so that ``index`` counts in that part and not
-            in the training set.
+        split: ``train`` or ``val``.
+        own_split: Whether the data set itself has this split, so that ``index`` counts in it and not in the training set.
         pixels: From a range of rows to their images, uint8 (n, H, W, C), all of one size; None if there are none.
         data_digest: Hash of the data set's training set, or None if nobody computed one.
     """
@@ -33,7 +32,7 @@ class Samples:
     label: Labels
     index: npt.NDArray[np.int64]
     num_classes: int
-    part: str = "train"
+    split: str = "train"
     own_split: bool = False
     pixels: Pixels | None = None
     data_digest: str | None = None
@@ -44,7 +43,7 @@ class NoiseModel:
 
     Args:
         rate: Nominal noise rate in [0, 1], or None for kinds without one.
-        seed: Seed of the draw, at least 0. The run's own seed plays no part. None for kinds that draw nothing.
+        seed: Seed of the draw, at least 0. It does not depend on the run's own seed. None for kinds that draw nothing.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -67,26 +66,26 @@ class NoiseModel:
 
         Args:
             samples: What they are drawn for.
-            rng: The generator, which depends on the model's seed, its kind and the part.
+            rng: The generator, which depends on the model's seed, its kind and the split.
         """
         return samples.label.copy()
 
     def stream(self, *names: str) -> np.random.Generator:
-        """A further generator of this model's own, e.g. for what all parts share."""
+        """A further generator of this model's own, e.g. for what all splits share."""
         return np.random.default_rng(derive_seed(self.seed or 0, "noise", self.kind, *names))
 
-    def draw(self, samples: Samples, clean_label: Labels | None = None, trusted: bool = True) -> NoisyLabels:
-        """Draw the observed labels of one part of a data set.
+    def draw(self, samples: Samples, clean_label: Labels | None = None, labels_are_clean: bool = True) -> NoisyLabels:
+        """Draw the observed labels of one split of a data set.
 
         Args:
             samples: What they are drawn for; ``samples.label`` are the labels as the data set has them.
             clean_label: Labels known to be right, int64 (N,), for measuring, if the data set has both.
-            trusted: Whether the data set's labels are right. If they are not, no ``clean_label`` is given and this model
+            labels_are_clean: Whether the data set's labels are clean. If they are not, no ``clean_label`` is given and this model
                 changes nothing, clean labels are unknown.
         """
-        observed = self.corrupt(samples, self.stream(samples.part))
+        observed = self.corrupt(samples, self.stream(samples.split))
         changes = self.kind != NoiseModel.kind
-        clean = clean_label if clean_label is not None else samples.label if trusted or changes else None
+        clean = clean_label if clean_label is not None else samples.label if labels_are_clean or changes else None
         return NoisyLabels(
             label=observed,
             clean_label=None if clean is None else clean.copy(),
@@ -100,7 +99,7 @@ class NoiseModel:
         )
 
 
-def share(rate: float, count: int, up: bool = True) -> int:
+def rounded_count(rate: float, count: int, up: bool = True) -> int:
     """``rate * count`` rounded up or down to a whole number, without the error of floating-point products."""
     exact = round(rate * count, 6)
     return int(np.ceil(exact) if up else np.floor(exact))

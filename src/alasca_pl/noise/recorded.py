@@ -1,4 +1,4 @@
-"""Wrong labels that were made elsewhere and are looked up by position."""
+"""Noisy labels that were made elsewhere and are looked up by position."""
 
 import logging
 from dataclasses import replace
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class RecordedLabels(NoiseModel):
     """Labels recorded for the samples of a data set's training set.
 
-    A validation part that the data set brings itself has none recorded and keeps its labels. Nothing is drawn, so there is
+    If the data set itself has a validation split, none are recorded for it and it keeps its labels. Nothing is drawn, so there is
     no seed; each kind says in ``recorded`` where its labels are from.
     """
 
@@ -37,30 +37,30 @@ class RecordedLabels(NoiseModel):
         """Where the labels are from, for messages."""
         raise NotImplementedError
 
-    def uncovered(self, part: str) -> str:
+    def uncovered(self, split: str) -> str:
         """The way out if samples have no recorded label, for messages."""
         raise NotImplementedError
 
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
         if samples.own_split:
             log.info(
-                "the %s part is the data set's own and keeps its labels: %s is for training samples",
-                samples.part,
+                "the %s split is the data set's own and keeps its labels: %s is for training samples",
+                samples.split,
                 self.source,
             )
             return samples.label.copy()
         recorded = self.recorded(samples.num_classes)
         return recorded.label[self._rows(recorded, samples)]
 
-    def draw(self, samples: Samples, clean_label: Labels | None = None, trusted: bool = True) -> NoisyLabels:
+    def draw(self, samples: Samples, clean_label: Labels | None = None, labels_are_clean: bool = True) -> NoisyLabels:
         """Look the labels up.
 
         Raises:
             ValueError: If they are for other data.
         """
-        known = trusted or clean_label is not None
+        known = labels_are_clean or clean_label is not None
         if samples.own_split:
-            labels = super().draw(samples, clean_label, trusted)
+            labels = super().draw(samples, clean_label, labels_are_clean)
             return labels if known else replace(labels, clean_label=None)
         recorded = self.recorded(samples.num_classes)
         if same_data(recorded.data_digest, samples.data_digest) is False:
@@ -68,14 +68,14 @@ class RecordedLabels(NoiseModel):
                 f"{self.source} is for other data: it was made for a training set with hash {recorded.data_digest}, this "
                 f"one has {samples.data_digest}; give the file made for this data, or the data it was made for"
             )
-        labels = super().draw(samples, clean_label, trusted)
+        labels = super().draw(samples, clean_label, labels_are_clean)
         if recorded.clean_label is not None:
             check_clean_labels(
                 self.source,
                 recorded.clean_label[self._rows(recorded, samples)],
                 samples.label if clean_label is None else clean_label,
                 samples.index,
-                f"the {samples.part} part",
+                f"the {samples.split} split",
             )
         elif not known:
             labels = replace(labels, clean_label=None)
@@ -89,7 +89,7 @@ class RecordedLabels(NoiseModel):
         missing = np.flatnonzero(recorded.index[rows] != samples.index)
         if len(missing):
             raise ValueError(
-                f"{self.source} has no label for {len(missing)} of the {len(samples.index)} samples of the {samples.part} "
-                f"part, the first at position {samples.index[missing[0]]}; {self.uncovered(samples.part)}"
+                f"{self.source} has no label for {len(missing)} of the {len(samples.index)} samples of the {samples.split} "
+                f"split, the first at position {samples.index[missing[0]]}; {self.uncovered(samples.split)}"
             )
         return rows

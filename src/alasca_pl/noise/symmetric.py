@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from alasca_pl.noise.labels import Labels
-from alasca_pl.noise.model import NoiseModel, Samples, draw_from_matrix, share
+from alasca_pl.noise.model import NoiseModel, Samples, draw_from_matrix, rounded_count
 
 Variant = Literal["inclusive", "inclusive_floor", "exclusive"]
 
@@ -42,7 +42,7 @@ class SymmetricNoise(NoiseModel):
         label, num_classes = samples.label, samples.num_classes
         if self.variant != "exclusive":
             observed = label.copy()
-            count = share(self.rate, len(label), up=self.variant == "inclusive")
+            count = rounded_count(self.rate, len(label), up=self.variant == "inclusive")
             chosen = rng.permutation(len(label))[:count]
             observed[chosen] = rng.integers(0, num_classes, len(chosen))
             return observed

@@ -1,4 +1,4 @@
-"""Measuring a checkpoint on a part of its data."""
+"""Measuring a checkpoint on a split of its data."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from alasca_pl.training.predict import predict
 
 def evaluate_checkpoint(
     checkpoint: Path,
-    part: str = "test",
+    split: str = "test",
     source: dict[str, Any] | None = None,
     device: str = "auto",
     trust: bool = False,
@@ -28,14 +28,14 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: File from a run's folder ``checkpoints``.
-        part: ``train``, ``val`` (both against given labels), ``test``, or another part of the data.
+        split: ``train``, ``val`` (both against observed labels), ``test``, or a further test split of the data.
         source: Where the data lies now, e.g. ``{"root": ...}``, if not where it lay.
         device: ``cpu``, ``cuda`` or ``auto``.
         trust: See ``load_run``.
         output: JSON file to write, which must not exist.
 
     Returns:
-        ``checkpoint``, ``epoch``, ``part``, ``samples``, ``accuracy`` by rule, ``accuracy_per_class`` of the run's own
+        ``checkpoint``, ``epoch``, ``split``, ``samples``, ``accuracy`` by rule, ``accuracy_per_class`` of the run's own
         rule (a list by class, None for classes without samples) and ``class_names``.
 
     Raises:
@@ -59,7 +59,7 @@ def evaluate_checkpoint(
             "point data.root or data.path to the same data"
         )
     try:
-        batches = data.eval_batches(part)
+        batches = data.eval_batches(split)
     except ValueError as error:
         raise UserError(str(error)) from error
     target = torch.device(
@@ -83,8 +83,8 @@ def evaluate_checkpoint(
     result = {
         "checkpoint": str(checkpoint),
         "epoch": run.epoch,
-        "part": part,
-        "samples": data.sizes[part],
+        "split": split,
+        "samples": data.sizes[split],
         "accuracy": {rule: float(metric.compute()) for rule, metric in metrics.items()},
         "accuracy_per_class": [
             float(accuracy) if present else None for accuracy, present in zip(per_class.compute(), count)
@@ -98,10 +98,10 @@ def evaluate_checkpoint(
 
 def render_evaluation(result: dict[str, Any]) -> Table:
     """Draw what ``evaluate_checkpoint`` returned."""
-    labels = "given" if result["part"] in ("train", "val") else "clean"
+    labels = "given" if result["split"] in ("train", "val") else "clean"
     # Text, because a path may hold what Rich takes for markup.
     title = Text(
-        f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['part']}, "
+        f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['split']}, "
         f"{result['samples']} samples, {labels} labels"
     )
     table = Table(title=title, title_justify="left")

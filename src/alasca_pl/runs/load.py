@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from alasca_pl.build.make import Config
 from alasca_pl.build.module import build_module
 from alasca_pl.build.trust import refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
+from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.types import DataFacts
 from alasca_pl.training.module import NoisyLabelModule
@@ -48,8 +48,7 @@ class LoadedRun:
         Returns:
             float32 (B, C, H, W).
         """
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.facts.mean, self.facts.std))
-        return (images.float() / 255 - mean) / std
+        return Normalise(self.facts.mean, self.facts.std).to(images.device)(images)
 
 
 def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedRun:

@@ -20,7 +20,7 @@ from alasca_pl.report.matrix_plot import plot_matrix
 def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, data_options: Sequence[str] = ()) -> Group:
     """Draw the labels that a run of this config would draw, and write them to one file.
 
-    The file covers the training part and, unless the data set brings its own, the validation part, so that a run with
+    The file covers the training split and, unless the data set has its own, the validation split, so that a run with
     ``noise=from_file`` and the same split finds both.
 
     Args:
@@ -46,10 +46,10 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, dat
     data = build_data(config)
     labels = replace(union(data.noisy_labels, data.val_labels), data_digest=data.data_digest)
     labels.save(output)
-    notes = [f"training part: {_rate(data.noisy_labels)}, SHA-256 {data.noisy_labels.digest}"]
+    notes = [f"training split: {_rate(data.noisy_labels)}, SHA-256 {data.noisy_labels.digest}"]
     if data.val_labels is not None:
-        whose = ", the data set's own part and not in the file" if data.val_labels.own_split else ""
-        notes.append(f"validation part: {_rate(data.val_labels)}{whose}")
+        whose = ", the data set's own and not in the file" if data.val_labels.own_split else ""
+        notes.append(f"validation split: {_rate(data.val_labels)}{whose}")
     notes.append(f"written: {output}")
     names = data.facts.class_names
     if plot is not None:
@@ -93,7 +93,7 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
 
     Args:
         path: Any file that ``FileNoise`` takes.
-        config: Resolved config as plain containers; its noise and subset play no part.
+        config: Resolved config as plain containers; its noise and subset make no difference.
 
     Returns:
         What agreed, one line each.
@@ -145,15 +145,15 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
 
 
 def union(train: NoisyLabels, val: NoisyLabels | None) -> NoisyLabels:
-    """Labels of the training part and of a validation part that was split off it, in order of their positions."""
-    parts = [train] if val is None or val.own_split else [train, val]
-    index = np.concatenate([part.index for part in parts])
+    """Labels of the training split and of a validation split that was split off it, in order of their positions."""
+    splits = [train] if val is None or val.own_split else [train, val]
+    index = np.concatenate([one.index for one in splits])
     order = np.argsort(index)
-    clean = [part.clean_label for part in parts if part.clean_label is not None]
+    clean = [one.clean_label for one in splits if one.clean_label is not None]
     return replace(
         train,
-        label=np.concatenate([part.label for part in parts])[order],
-        clean_label=np.concatenate(clean)[order] if len(clean) == len(parts) else None,
+        label=np.concatenate([one.label for one in splits])[order],
+        clean_label=np.concatenate(clean)[order] if len(clean) == len(splits) else None,
         index=index[order],
     )
 

@@ -23,7 +23,7 @@ from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.rows import read_rows
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.images import ImageError
-from alasca_pl.data.transforms import SMALL
+from alasca_pl.data.views import SMALL
 from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment as records

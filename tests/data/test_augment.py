@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from alasca_pl.data.transforms import CropFlip, Cutout, Fit, make_view
+from alasca_pl.data.augment import CropFlip, Cutout, Fit
 
 
 def crop_and_flip(image: np.ndarray, padding: int, down: int, right: int, flip: int) -> np.ndarray:
@@ -92,9 +92,6 @@ def test_negative_padding_is_refused():
         CropFlip(-1)
 
 
-# Cutout, fitting, views by name.
-
-
 def test_cutout_covers_one_square_and_nothing_else():
     images = torch.randint(0, 100, (200, 3, 9, 11), dtype=torch.uint8)
     cutout = Cutout(4)
@@ -131,31 +128,3 @@ def test_a_fitted_image_is_the_centre_of_the_scaled_one():
     out = Fit((112, 112))(image)[0] > 127
     low, high = torch.nonzero(out).aminmax(dim=0)
     assert (low.tolist(), high.tolist()) == ([24, 24], [87, 87])
-
-
-@pytest.mark.parametrize(("size", "fit"), [(28, False), (32, False), (64, False), (224, False), (224, True)])
-def test_views_by_name(size, fit):
-    image = torch.randint(0, 256, (3, size + 16 * fit, size + 16 * fit), dtype=torch.uint8)
-
-    def run(name, seed):
-        view = make_view(name, (size, size), fit)
-        torch.manual_seed(seed)
-        out = image if view.sample is None else view.sample(image)
-        out = out.unsqueeze(0)
-        for augment in view.batch:
-            out = augment(out, augment.draws(1, seed, 0))
-        return out[0]
-
-    for name in ("none", "weak", "strong"):
-        assert run(name, 0).shape == (3, size, size)
-        assert torch.equal(run(name, 1), run(name, 1))
-    different = {
-        name: any(not torch.equal(run(name, 0), run(name, s)) for s in range(1, 6))
-        for name in ("none", "weak", "strong")
-    }
-    assert different == {"none": False, "weak": True, "strong": True}
-
-
-def test_an_unknown_view_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'heavy'.*none, weak, strong"):
-        make_view("heavy", (32, 32))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from alasca_pl.data.samples import ImageArrays, RawData, as_images, as_labels
+from alasca_pl.data.images import PathImages
+from alasca_pl.data.samples import ImageArrays, ImageFiles, RawData, as_images, as_labels
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -62,21 +63,32 @@ def test_negative_labels_are_refused():
 
 def test_take_keeps_images_and_labels_together():
     arrays = ImageArrays(np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), np.array([10, 11, 12, 13]))
-    part = arrays.take(np.array([3, 1]))
-    assert len(part) == 2
-    assert part.images.ravel().tolist() == [3, 1]
-    assert part.labels.tolist() == [13, 11]
+    taken = arrays.take(np.array([3, 1]))
+    assert len(taken) == 2
+    assert taken.images.ravel().tolist() == [3, 1]
+    assert taken.labels.tolist() == [13, 11]
 
 
 def test_take_keeps_clean_labels_together_with_the_others():
     images = np.zeros((3, 1, 1, 1), dtype=np.uint8)
-    part = ImageArrays(images, np.array([1, 2, 3]), np.array([4, 5, 6])).take(np.array([2, 0]))
-    assert part.labels.tolist() == [3, 1]
-    assert part.clean.tolist() == [6, 4]
+    taken = ImageArrays(images, np.array([1, 2, 3]), np.array([4, 5, 6])).take(np.array([2, 0]))
+    assert taken.labels.tolist() == [3, 1]
+    assert taken.clean.tolist() == [6, 4]
     assert ImageArrays(images, np.array([1, 2, 3])).take(np.array([0])).clean is None
 
 
-def test_raw_data_needs_a_training_part_only():
+def test_raw_data_needs_a_training_split_only():
     raw = RawData(ImageArrays(np.zeros((1, 1, 1, 1), dtype=np.uint8), np.array([0])))
     assert raw.test is None and raw.val is None
     assert raw.class_names == () and raw.skipped == () and raw.extra == {}
+
+
+def test_take_keeps_images_labels_and_clean_labels_together(tmp_path):
+    files = ImageFiles(PathImages(tmp_path, ["a", "b", "c"]), np.array([10, 11, 12]), np.array([20, 21, 22]))
+    taken = files.take(np.array([2, 1]))
+    assert len(taken) == 2
+    assert [taken.images.name(i) for i in range(2)] == ["c", "b"]
+    assert taken.labels.tolist() == [12, 11]
+    assert taken.clean.tolist() == [22, 21]
+    with pytest.raises(ValueError, match="3 images, but 2 labels"):
+        ImageFiles(files.images, np.array([0, 1]))

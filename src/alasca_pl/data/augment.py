@@ -1,13 +1,6 @@
-"""Augmentations by name, with draws that depend on nothing but seed, epoch, sample and view.
+"""What augmentations do to images: on whole batches as tensors, and on single ones where sizes differ."""
 
-A view of a sample is made in two stages. The first works on single images, in the loader's workers: bringing files to one
-size, RandAugment. The second works on whole batches as tensors, on the device that trains: shift, flip, cutout. Both
-loaders run the same stages with the same draws, so that they give the same images.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +8,17 @@ from torchvision.transforms import v2
 
 from alasca_pl.core.seeds import generator
 
-AugmentName = Literal["none", "weak", "strong"]
-# Images from files above this size are cropped from an enlarged copy, others brought to their size at once.
-SMALL = 64
 # 256 for 224, the usual ratio of ImageNet.
 ENLARGE = 8 / 7
 
 
+@runtime_checkable
 class BatchAugment(Protocol):
-    """Augmentation of a batch of uint8 images as one tensor."""
+    """Augmentation of a batch of uint8 images as one tensor.
+
+    Random numbers are drawn for a whole epoch at once, so that an image's augmentation depends neither on the batch nor on
+    the process that it comes to.
+    """
 
     def draws(self, num_samples: int, seed: int, epoch: int, *view: str | int) -> Tensor:
         """Draw what one epoch needs: one row per training sample, on the CPU."""
@@ -47,7 +42,13 @@ class CropFlip:
     Raises:
         ValueError: If ``padding`` is negative.
 
-    Source: crop with padding 4 and flip is the field's augmentation for CIFAR.
+    The default is the usual augmentation for CIFAR.
+
+    Example:
+        >>> augment = CropFlip(padding=1)
+        >>> images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+        >>> augment(images, augment.draws(5, seed=0, epoch=0)).shape
+        torch.Size([5, 3, 8, 8])
     """
 
     def __init__(self, padding: int = 4, flip: bool = True) -> None:
@@ -103,7 +104,15 @@ class Cutout:
     Raises:
         ValueError: If ``size`` is below 1.
 
-    Source: DeVries and Taylor 2017; grey instead of black as in FixMatch.
+    References:
+        DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552; grey instead of black as in FixMatch,
+        https://arxiv.org/abs/2001.07685.
+
+    Example:
+        >>> cutout = Cutout(4)
+        >>> images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> cutout(images, cutout.draws(2, seed=0, epoch=0)).max().item()
+        127
     """
 
     def __init__(self, size: int) -> None:
@@ -123,59 +132,6 @@ class Cutout:
         column = torch.arange(width, device=images.device) - start[:, 1:2]
         inside = ((row >= 0) & (row < self.size)).unsqueeze(2) & ((column >= 0) & (column < self.size)).unsqueeze(1)
         return images.masked_fill(inside.unsqueeze(1), 127)
-
-
-@dataclass(frozen=True)
-class View:
-    """How one view of a sample is made.
-
-    Attributes:
-        sample: From one uint8 image (C, H, W) to one of the final size; it draws from torch's global random state, which
-            the loader seeds for each image. None leaves images as they are.
-        batch: What follows on batches.
-    """
-
-    sample: nn.Module | None = None
-    batch: tuple[BatchAugment, ...] = ()
-
-
-def make_view(
-    name: AugmentName | None,
-    size: tuple[int, int],
-    fit: bool = False,
-    padding: int | None = None,
-    flip: bool = True,
-) -> View:
-    """Make a view by the name of its augmentation.
-
-    Args:
-        name: ``none`` (or None): centre; ``weak``: random crop and flip; ``strong``: ``weak``, RandAugment with its
-            default strength (Cubuk et al. 2020) and cutout of half the image.
-        size: Height and width of the images that come out.
-        fit: Whether images have other sizes and must be brought to ``size``; only for sizes above 64 pixels.
-        padding: Largest shift in pixels, by default an eighth of the height (4 for 32). Images that must be fitted are
-            instead cropped at random from a copy 8/7 as large (256 for 224).
-        flip: Whether ``weak`` and ``strong`` flip horizontally.
-
-    Raises:
-        ValueError: If the name is unknown or a value is outside its range.
-    """
-    name = name or "none"
-    if name not in get_args(AugmentName):
-        raise ValueError(f"unknown data.augment {name!r}; choose one of {', '.join(get_args(AugmentName))}")
-    per_sample: list[nn.Module] = []
-    per_batch: list[BatchAugment] = []
-    if fit:
-        per_sample.append(Fit(size, random=name != "none"))
-    if name != "none":
-        if fit:
-            per_sample += [v2.RandomHorizontalFlip()] if flip else []
-        else:
-            per_batch.append(CropFlip(size[0] // 8 if padding is None else padding, flip))
-    if name == "strong":
-        per_sample.append(v2.RandAugment())
-        per_batch.append(Cutout(max(1, min(size) // 2)))
-    return View(nn.Sequential(*per_sample) if per_sample else None, tuple(per_batch))
 
 
 class Fit(nn.Module):
@@ -199,15 +155,3 @@ class Fit(nn.Module):
         if target != [height, width]:
             image = v2.functional.resize(image, target, antialias=True)
         return self.crop(image)
-
-
-def draw_all(view: View, num_samples: int, seed: int, epoch: int, *names: str | int) -> list[Tensor]:
-    """Draw what all batch stages of a view need for one epoch."""
-    return [augment.draws(num_samples, seed, epoch, *names) for augment in view.batch]
-
-
-def apply_batch(view: View, images: Tensor, draws: Sequence[Tensor]) -> Tensor:
-    """Run the batch stages of a view; ``draws`` holds the rows of these images."""
-    for augment, rows in zip(view.batch, draws):
-        images = augment(images, rows)
-    return images
