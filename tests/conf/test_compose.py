@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib.util
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -262,6 +263,16 @@ def test_the_paper_s_constants():
         (["method=als_ema"], "criterion.momentum", 0.7),
         (["experiment=cifar10_small"], "data.name", "cifar10"),
         (["experiment=cifar10_small"], "regularizers.alasca.ramp_epochs", 8),
+        # The README of jongwooko/ALASCA.
+        (["experiment=a_coteaching"], "optim.optimizer.lr", 0.02),
+        (["experiment=a_coteaching"], "optim.optimizer.weight_decay", 5e-4),
+        (["experiment=a_coteaching"], "selector.ramp_epochs", 30),
+        # ELR/config_cifar10.json of shengliu66/ELR.
+        (["experiment=elr_cosine"], "epochs", 150),
+        (["experiment=elr_cosine"], "optim.scheduler.T_0", 10),
+        (["experiment=elr_cosine"], "optim.scheduler.eta_min", 1e-3),
+        (["experiment=elr_cosine"], "optim.optimizer.lr", 0.02),
+        (["experiment=elr_cosine"], "optim.optimizer.weight_decay", 1e-3),
         (["experiment=cifar10_small"], "model.backbone.width", 32),
         (["experiment=cifar10_small", "alasca=none"], "regularizers", {}),
         (["experiment=cifar10_small", "epochs=3"], "trainer.max_epochs", 3),
@@ -471,7 +482,7 @@ def test_listed_stages_and_width_reach_the_heads():
         (["aux.stages=[3]"], "stage 3 carries the main head"),
         (["aux.stages=middle"], "'middle'.*all, last"),
         (["aux.kind=foo"], "'foo'.*bottleneck, mlp, mlp_gap_first, residual, depthwise"),
-        (["model.init=zeros"], "'zeros'.*library, kaiming"),
+        (["model.init=zeros"], "'zeros'.*library, kaiming, torch"),
         (["model.norm=layer"], "'layer'.*batch, group"),
         (["criterion=null"], "method=ce"),
         (["num_networks=0"], "num_networks.*0"),
@@ -491,9 +502,9 @@ LARGE = ("inception_resnet_v2", "resnet50")
 @pytest.mark.parametrize(
     ("model", "init"),
     [
-        pytest.param(model, init, marks=pytest.mark.slow if model in LARGE and init == "kaiming" else ())
+        pytest.param(model, init, marks=pytest.mark.slow if model in LARGE and init != "library" else ())
         for model in GROUPS["model"]
-        for init in ("library", "kaiming")
+        for init in ("library", "kaiming", "torch")
     ],
 )
 def test_every_model_builds_with_heads(model, init):
@@ -544,6 +555,11 @@ def test_every_optimiser_follows_its_schedule(optim):
         optimizer.step()
         scheduler.step()
     assert rates[0] == 0.5
+    if optim == "sgd_cosine_restarts":
+        # Every ten epochs from the start to 1e-3 along half a cosine.
+        expected = [1e-3 + 0.499 * (1 + math.cos(math.pi * epoch / 10)) / 2 for epoch in range(10)]
+        assert rates == pytest.approx(expected * 6)
+        return
     assert rates == sorted(rates, reverse=True)
     if optim == "sgd_steps":
         # The digits drop by 0.1 after 40 and 50 epochs.

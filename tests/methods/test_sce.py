@@ -44,6 +44,21 @@ def test_equals_its_definition_with_loops_over_classes_also_for_mixed_rows(gener
         assert loss[b].item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_clamped_label_enters_the_cross_entropy_too(generator: torch.Generator):
+    """Both terms by their definitions with the label (1, 1e-4, 1e-4) in place of (1, 0, 0)."""
+    logits = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    label = torch.tensor([0, 2, 1, 1])
+    criterion = SymmetricCrossEntropy(1.0, 0.4, math.log(1e-4), clamp_label=True)
+    loss = criterion(logits, Targets.unmixed(label, torch.arange(4)), NOW)
+    for b in range(4):
+        powers = [math.exp(z) for z in logits[b].tolist()]
+        probs = [power / sum(powers) for power in powers]
+        clamped = [1.0 if k == int(label[b]) else 1e-4 for k in range(3)]
+        ce = -sum(y * math.log(p) for y, p in zip(clamped, probs))
+        reverse = -sum(p * math.log(y) for y, p in zip(clamped, probs))
+        assert loss[b].item() == pytest.approx(ce + 0.4 * reverse, rel=1e-12)
+
+
 def test_without_the_reverse_term_it_is_cross_entropy(generator: torch.Generator):
     logits, label = torch.randn(6, 4, generator=generator), torch.randint(4, (6,), generator=generator)
     loss = SymmetricCrossEntropy(1.0, 0.0)(logits, Targets.unmixed(label, torch.arange(6)), NOW)

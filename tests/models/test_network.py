@@ -1,6 +1,7 @@
 """A trunk with heads: what goes where, initialisation, and the check of sizes."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -8,8 +9,8 @@ import torch
 from torch import nn
 
 from alasca_pl.core.types import Batch
-from alasca_pl.models.backbones import TimmBackbone, small_resnet
-from alasca_pl.models.network import Network, check_shapes, kaiming_init
+from alasca_pl.models.backbones import TimmBackbone, small_resnet, torchvision_resnet
+from alasca_pl.models.network import Network, check_shapes, initialise, kaiming_init
 from alasca_pl.models.norms import norm_layer
 
 MakeNetwork = Callable[..., Network]
@@ -84,6 +85,31 @@ def test_kaiming_init_draws_from_the_fan_in_and_keeps_biases():
     assert module[2].weight.var().item() == pytest.approx(2 / 256, rel=0.05)
     assert torch.equal(module[0].bias, biases[0]) and torch.equal(module[2].bias, biases[1])
     assert torch.equal(module[1].weight, torch.ones(64))
+
+
+def test_torch_init_is_what_torch_s_own_layers_start_from():
+    """Uniform within 1 / sqrt(fan in), biases too; the same draws as those of new layers."""
+    convolution = torchvision_resnet("resnet18").stages[1][0].conv1
+    module = nn.Sequential(convolution, nn.BatchNorm2d(64), nn.Linear(256, 128))
+    scale = module[1].weight.detach().clone()
+    torch.manual_seed(3)
+    initialise(module, "torch")
+    torch.manual_seed(3)
+    new = nn.Sequential(nn.Conv2d(64, 128, 3, bias=False), nn.Linear(256, 128))
+    assert torch.equal(module[0].weight, new[0].weight)
+    assert torch.equal(module[2].weight, new[1].weight) and torch.equal(module[2].bias, new[1].bias)
+    assert torch.equal(module[1].weight, scale)
+    bound = 1 / math.sqrt(64 * 9)
+    assert 0.99 * bound < module[0].weight.abs().max() <= bound
+
+
+def test_library_leaves_a_network_as_it_is_and_an_unknown_rule_is_named(make_network: MakeNetwork):
+    network = make_network()
+    before = copy.deepcopy(network.state_dict())
+    initialise(network, "library")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    with pytest.raises(ValueError, match=r"'zeros'.*library, kaiming, torch"):
+        initialise(network, "zeros")
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
 
 from alasca_pl.alasca.heads import AuxiliaryHead
 from alasca_pl.build.make import Config, make
@@ -14,7 +13,7 @@ from alasca_pl.core.parts import Criterion, Regularizer
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.datamodule import NoisyDataModule
-from alasca_pl.models.network import Network, check_shapes, kaiming_init
+from alasca_pl.models.network import Network, check_shapes, initialise
 from alasca_pl.models.norms import norm_layer
 from alasca_pl.steps.method import Method
 from alasca_pl.training.module import NoisyLabelModule
@@ -143,15 +142,8 @@ def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
         network = Network(make(config["model"]["backbone"], in_channels=facts.image_shape[0]), facts.num_classes)
         if config["model"]["backbone"].get("pretrained") and config["model"]["init"] != "library":
             raise UserError("model.init would overwrite the pretrained weights; set model.init=library")
-        _initialise(network, config["model"]["init"])
+        initialise(network, config["model"]["init"])
     return network
-
-
-def _initialise(module: nn.Module, rule: str) -> None:
-    if rule not in ("library", "kaiming"):
-        raise UserError(f"unknown model.init {rule!r}; choose one of library, kaiming")
-    if rule == "kaiming":
-        kaiming_init(module)
 
 
 def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network], asker: str) -> None:
@@ -174,7 +166,7 @@ def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network],
                     num_classes=facts.num_classes,
                     norm=norm_layer(config["model"]["norm"]),
                 )
-                _initialise(heads[stage], config["model"]["init"])
+                initialise(heads[stage], config["model"]["init"])
         network.attach(heads)
 
 

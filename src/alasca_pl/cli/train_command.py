@@ -20,6 +20,7 @@ from rich.console import Console
 
 from alasca_pl.cli.arguments import option_name, quote_paths, quoted, resume_arguments, unquoted
 from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.remarks import other_network
 from alasca_pl.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _train(cfg: DictConfig) -> None:
         config = plain_config(cfg)
         overrides = list(hydra_config.overrides.task)
         choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
-        remarks = _constants(choices)
+        remarks = [*_constants(choices), *other_network(config, choices)]
         folder = Path(hydra_config.runtime.output_dir)
         try:
             run = runs.prepare(

@@ -1,5 +1,7 @@
 """Symmetric cross-entropy: cross-entropy plus its reverse, which is bounded."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +19,8 @@ class SymmetricCrossEntropy(Criterion):
         ce_weight: The paper's alpha, at least 0.
         reverse_weight: The paper's beta, at least 0.
         log_zero: Stands for log 0, below 0; -4 in Kthyeon/FINE_official, ln 1e-4 = -9.21 in jongwooko/ALASCA.
+        clamp_label: Let the label's zeros count as ``exp(log_zero)`` in the cross-entropy too, as in jongwooko/ALASCA: it
+            grows by that factor times the negative log-probabilities of all other classes.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -24,7 +28,9 @@ class SymmetricCrossEntropy(Criterion):
     Source: Wang et al., ICCV 2019; constants from Kthyeon/FINE_official for CIFAR-10.
     """
 
-    def __init__(self, ce_weight: float = 0.1, reverse_weight: float = 1.0, log_zero: float = -4.0) -> None:
+    def __init__(
+        self, ce_weight: float = 0.1, reverse_weight: float = 1.0, log_zero: float = -4.0, clamp_label: bool = False
+    ) -> None:
         super().__init__()
         if not (ce_weight >= 0 and reverse_weight >= 0):
             raise ValueError(f"weights must be at least 0, got ce_weight {ce_weight}, reverse_weight {reverse_weight}")
@@ -33,9 +39,14 @@ class SymmetricCrossEntropy(Criterion):
         self.ce_weight = ce_weight
         self.reverse_weight = reverse_weight
         self.log_zero = log_zero
+        self.clamp_label = clamp_label
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
-        log_prob = label_log_prob(F.log_softmax(full_precision(logits), dim=1), targets.label)
+        log_probs = F.log_softmax(full_precision(logits), dim=1)
+        log_prob = label_log_prob(log_probs, targets.label)
+        ce = -log_prob
+        if self.clamp_label:
+            ce = ce + math.exp(self.log_zero) * (log_prob - log_probs.sum(dim=1))
         reverse = -self.log_zero * (1.0 - log_prob.exp())
-        per_label = self.ce_weight * -log_prob + self.reverse_weight * reverse
+        per_label = self.ce_weight * ce + self.reverse_weight * reverse
         return (targets.weight * per_label).sum(dim=0)

@@ -1,6 +1,6 @@
 """A trunk with its main head and auxiliary heads."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,38 @@ def kaiming_init(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight)
+
+
+def torch_init(module: nn.Module) -> None:
+    """Draw all convolution and linear weights and biases anew by torch's own rule, uniform by the fan-in.
+
+    Source: Kthyeon/FINE_official, which leaves torch's layers as they are made; torchvision's ResNets do not.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.reset_parameters()
+
+
+_RULES: dict[str, Callable[[nn.Module], None]] = {
+    "library": lambda module: None,
+    "kaiming": kaiming_init,
+    "torch": torch_init,
+}
+
+
+def initialise(module: nn.Module, rule: str) -> None:
+    """Initialise a network or a head.
+
+    Args:
+        module: The network or head as its library made it.
+        rule: ``library`` leaves it so; ``kaiming``, see ``kaiming_init``; ``torch``, see ``torch_init``.
+
+    Raises:
+        ValueError: If the rule is unknown.
+    """
+    if rule not in _RULES:
+        raise ValueError(f"unknown model.init {rule!r}; choose one of {', '.join(_RULES)}")
+    _RULES[rule](module)
 
 
 @torch.no_grad()
