@@ -7,6 +7,7 @@ from typing import Any
 
 from alasca_pl.build.make import Config, make
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.paths import MARKER
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.prepared import PreparedData
 
@@ -28,13 +29,13 @@ def build_data(config: Config) -> NoisyDataModule:
     Raises:
         UserError: If a value is wrong, nothing takes a value, or the data cannot be used.
     """
-    node = {name: value for name, value in config["data"].items() if name not in (*_FOR_OTHERS, "reader")}
+    node = {name: value for name, value in config["data"].items() if name not in (*_FOR_OTHERS, "reader", MARKER)}
     shell = {"_target_": node.pop("_target_")}
     prepared_takes, shell_takes = _arguments(_PREPARED, "reader", "noise"), _arguments(shell, "prepared", "seed")
     rest = {name: value for name, value in node.items() if name not in prepared_takes | shell_takes}
     reader = _maker(config["data"]["reader"], **rest)
     reader_takes = set(inspect.signature(reader.func).parameters)
-    unknown = [name for name, value in rest.items() if name not in reader_takes and not _is_ignored(name, value)]
+    unknown = [name for name, value in rest.items() if name not in reader_takes and value is not None]
     if unknown:
         known = sorted(prepared_takes | shell_takes | reader_takes)
         raise UserError(f"group data has no option {', '.join(unknown)}; it takes {', '.join(known)}")
@@ -52,7 +53,3 @@ def _arguments(node: Mapping[str, Any], *without: str) -> set[str]:
 
 def _chosen(node: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name in names}
-
-
-def _is_ignored(name: str, value: Any) -> bool:
-    return value is None or (name.startswith("_") and name.endswith("_"))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from alasca_pl.core.paths import path_names
+
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested config as one mapping with dotted names; lists stay whole."""
@@ -15,14 +17,13 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# What may change when a run goes on: where it runs and what accompanies it. The number of epochs may, because any
-# schedule that depends on it has a value of its own in the config, which may not.
+# What may change when a run goes on, besides its paths: where it runs and what accompanies it. The number of epochs may,
+# because any schedule that depends on it has a value of its own in the config, which may not.
 _MAY_CHANGE = (
     "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.benchmark",
-    "data.root", "data.path", "data.extract_to", "data.download", "data.eval_batch_size", "data.num_workers", "data.check",
-    "noise.root", "noise.path", "noise.like.root", "noise.like.path",
+    "data.download", "data.eval_batch_size", "data.num_workers", "data.check",
 )  # fmt: skip
 
 
@@ -33,9 +34,10 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
         Dotted names of values that make them different experiments, with old and new value; None stands for absent.
     """
     one, other = _flatten(old), _flatten(new)
+    may_change = (*_MAY_CHANGE, *path_names(new))
     return {
         name: (one.get(name), other.get(name))
         for name in sorted(one.keys() | other.keys())
         if one.get(name) != other.get(name)
-        and not any(name == free or name.startswith(f"{free}.") for free in _MAY_CHANGE)
+        and not any(name == free or name.startswith(f"{free}.") for free in may_change)
     }

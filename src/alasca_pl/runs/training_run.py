@@ -20,6 +20,7 @@ from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.rows import read_rows
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.images import ImageError
@@ -76,7 +77,7 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
     # The run must find its data again from any folder.
-    config = absorb_files({**config, "data": _absolute(config["data"]), "noise": _absolute(config["noise"])})
+    config = absorb_files(absolute_paths(config))
     previous = _check_folder(folder, checkpoint)
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
@@ -206,19 +207,6 @@ def _title(run: Run) -> str:
     method += "" if choices.get("alasca") in (None, "none") else " + ALASCA"
     kind = "labels as given" if noise["kind"] == "none" else f"{noise['kind']} noise"
     return f"{run.data.name}, {kind}{rate}: {method}"
-
-
-def _absolute(node: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths of a group absolute, at any depth."""
-    paths = ("root", "path", "extract_to")
-    return {
-        name: _absolute(value)
-        if isinstance(value, dict)
-        else str(Path(value).expanduser().absolute())
-        if name in paths and value
-        else value
-        for name, value in node.items()
-    }
 
 
 def _rank() -> int:

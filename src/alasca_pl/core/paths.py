@@ -1,0 +1,68 @@
+"""Which values of a config are paths: those that a node lists under ``_paths_``.
+
+    data:
+      root: ???
+      extract_to: null
+      _paths_: [root, extract_to]
+
+A name with a question mark, as in ``[path?]``, is a path only where such a file or folder exists, for values that may also
+be something else, e.g. the name of a data set on a hub. Whoever adds a data set, a noise model or another class with paths
+of its own lists them in its yaml.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MARKER = "_paths_"
+
+
+def absolute_paths(value: Any) -> Any:
+    """Return a config in which all paths, at any depth, are absolute, so that a run finds its files from any folder.
+
+    Args:
+        value: Config as plain containers, or a part of it.
+
+    Example:
+        >>> made = absolute_paths({"noise": {"path": "/files/../noise.npz", "seed": 0, "_paths_": ["path"]}})
+        >>> made["noise"]["path"]
+        '/files/../noise.npz'
+    """
+    if isinstance(value, list | tuple):
+        return [absolute_paths(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    names = value.get(MARKER) or ()
+    return {
+        name: _absolute(item, optional=f"{name}?" in names)
+        if name in names or f"{name}?" in names
+        else item
+        if name == MARKER
+        else absolute_paths(item)
+        for name, item in value.items()
+    }
+
+
+def path_names(value: Any, prefix: str = "") -> set[str]:
+    """Dotted names of all paths in a config.
+
+    Args:
+        value: Config as plain containers, or a part of it.
+        prefix: Put before each name.
+
+    Example:
+        >>> sorted(path_names({"data": {"root": "a", "reader": {"lists": "b", "_paths_": ["lists"]}, "_paths_": ["root?"]}}))
+        ['data.reader.lists', 'data.root']
+    """
+    if not isinstance(value, Mapping):
+        return set()
+    own = {f"{prefix}{name.removesuffix('?')}" for name in value.get(MARKER) or ()}
+    return own.union(*(path_names(item, f"{prefix}{name}.") for name, item in value.items()))
+
+
+def _absolute(value: Any, optional: bool) -> Any:
+    # Where a path is allowed, so may be other values: None, or a matrix itself instead of its file.
+    if not isinstance(value, str | Path) or not str(value):
+        return value
+    path = Path(value).expanduser().absolute()
+    return value if optional and not path.exists() else str(path)
