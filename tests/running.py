@@ -17,12 +17,13 @@ from unittest import mock
 import lightning as L
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from alasca_pl import cli
 from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.composition import compose_config
 from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.types import Progress, Targets
@@ -75,7 +76,7 @@ def slow_unless(fast: Collection[str], names: Iterable[str]) -> list[Any]:
 @functools.cache
 def _config_for(overrides: tuple[str, ...]) -> dict[str, Any]:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("train", overrides=[*TINY, *overrides])
+        config = compose_config("train", [*TINY, *overrides]).config
     return OmegaConf.to_container(config, resolve=True)
 
 

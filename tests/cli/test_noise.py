@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from alasca_pl.build.data import build_data
 from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.composition import compose_config
 from alasca_pl.noise.labels import NoisyLabels
 from running import Outcome, command
 
@@ -36,7 +37,7 @@ def refused(folder: Path, *arguments: str) -> str:
 
 def data_for(*overrides: str):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("train", overrides=list(overrides))
+        config = compose_config("train", overrides).config
     return build_data(OmegaConf.to_container(config, resolve=True))
 
 

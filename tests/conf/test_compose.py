@@ -15,11 +15,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from alasca_pl.build.data import build_data
 from alasca_pl.build.module import build_module
 from alasca_pl.build.trainer import build_trainer
+from alasca_pl.cli.composition import Composed, compose_config
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.scan import ScanRequest, ScanResult
@@ -31,11 +32,7 @@ CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
 }
-# Chosen by the names of method, data and noise, not by users.
-AUTOMATIC = ("constants", "noise_constants")
-USERS_GROUPS = sorted(set(GROUPS) - set(AUTOMATIC))
-EVERY_YAML = [(group, name) for group in USERS_GROUPS for name in GROUPS[group]]
-EVERY_CONSTANTS = [(group, name) for group in AUTOMATIC for name in GROUPS[group]]
+EVERY_YAML = [(group, name) for group in sorted(GROUPS) for name in GROUPS[group]]
 METHODS, ALASCAS = GROUPS["method"], GROUPS["alasca"]
 # Values without which a yaml does not compose.
 NEEDED = {
@@ -76,21 +73,26 @@ def hydra_values(config: Any) -> Iterator[None]:
 
 
 @functools.cache
-def _composed(overrides: tuple[str, ...], name: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _composed(overrides: tuple[str, ...], name: str) -> tuple[dict[str, Any], Composed | None]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(name, overrides=list(overrides), return_hydra_config=True)
-    with hydra_values(config):
-        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        resolved = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    return resolved, dict(config.hydra.runtime.choices)
+        plain = compose(name, overrides=list(overrides), return_hydra_config=True)
+        if name == "evaluate":
+            with open_dict(plain):
+                del plain["hydra"]
+            return OmegaConf.to_container(plain, resolve=True, throw_on_missing=True), None
+        with hydra_values(plain):
+            composed = compose_config(name, overrides)
+            return OmegaConf.to_container(composed.config, resolve=True, throw_on_missing=True), composed
 
 
 def config_for(*overrides: str, name: str = "train") -> dict[str, Any]:
     return copy.deepcopy(_composed(overrides, name)[0])
 
 
-def choices_for(*overrides: str) -> dict[str, str]:
-    return _composed(overrides, "train")[1]
+def composed_for(*overrides: str) -> Composed:
+    found = _composed(overrides, "train")[1]
+    assert found is not None
+    return found
 
 
 def module_for(*overrides: str, facts: DataFacts = FACTS) -> NoisyLabelModule:
@@ -128,7 +130,6 @@ def test_the_listing_finds_the_groups():
         "optim",
         "trainer",
         "logger",
-        *AUTOMATIC,
     } <= GROUPS.keys()
 
 
@@ -146,7 +147,7 @@ def test_a_yaml_without_its_path_asks_for_it(group, name):
         config_for(f"{group}={name}")
 
 
-@pytest.mark.parametrize("group", USERS_GROUPS)
+@pytest.mark.parametrize("group", sorted(GROUPS))
 def test_an_unknown_choice_is_refused_with_the_valid_ones(group):
     with pytest.raises(HydraException) as caught:
         config_for(f"{group}=no_such_thing")
@@ -154,61 +155,36 @@ def test_an_unknown_choice_is_refused_with_the_valid_ones(group):
     assert all(name in str(caught.value) for name in GROUPS[group])
 
 
-def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {name: leaf for key, value in config.items() for name, leaf in leaves(value, f"{prefix}.{key}").items()}
-
-
-def named_after(name: str) -> tuple[str, ...]:
-    """Method, data and, for noise_constants, noise that a file of constants is for."""
-    names = {f"{method}_{data}": (method, data) for method in METHODS for data in GROUPS["data"]}
-    names |= {f"{one}_{noise}": (*pair, noise) for one, pair in names.items() for noise in GROUPS["noise"]}
-    assert name in names, f"{name} is not named after a method, data and noise that exist, so nothing would choose it"
-    return names[name]
-
-
-def test_names_of_constants_mean_one_thing_only():
-    pairs = [f"{method}_{data}" for method in METHODS for data in GROUPS["data"]]
-    triples = [f"{pair}_{noise}" for pair in pairs for noise in GROUPS["noise"]]
-    assert len({*pairs, *triples}) == len(pairs) + len(triples)
-    assert all(
-        len(named_after(name)) == {"constants": 2, "noise_constants": 3}[group] for group, name in EVERY_CONSTANTS
-    )
-
-
-@pytest.mark.parametrize(("group", "name"), EVERY_CONSTANTS)
-def test_constants_are_found_by_the_names_of_method_data_and_noise(group, name):
-    overrides = [f"{key}={value}" for key, value in zip(("method", "data", "noise"), named_after(name))]
-    assert choices_for(*overrides)[group] == name
-    taken, without = leaves(config_for(*overrides)), leaves(config_for(*overrides, f"~{group}"))
-    files = [CONF / group / f"{name}.yaml"]
-    stated: dict[str, Any] = {}
-    while files:
-        content = OmegaConf.to_container(OmegaConf.load(files.pop()))
-        files += [CONF / group / f"{base}.yaml" for base in content.pop("defaults", [])]
-        stated = leaves(content) | stated
-    assert stated
-    # Values of the file arrive, for parts that exist; nothing changes that it does not state or that follows from it.
-    assert {key: taken[key] for key in stated} == stated
-    assert stated.keys() <= without.keys(), "a file of constants sets what its method or data does not have"
-    follows = (".optim.", ".trainer.max_epochs", ".noise.rate", ".step.warmup_epochs", ".selector.batch_size")
-    changed = {key for key in taken.keys() | without.keys() if taken.get(key) != without.get(key)}
-    assert {key for key in stated if stated[key] != without[key]} <= changed
-    assert all(key in stated or key.startswith(follows) for key in changed)
-
-
 @pytest.mark.parametrize(
     ("overrides", "key", "expected"),
     [
-        # Without a file there is nothing to take.
+        # Nothing is stated for these.
         (["method=ce", "data=cifar10"], "epochs", 120),
         (["method=elr", "data=cifar10"], "criterion.strength", 3.0),
         # By noise, on top of by data.
         (["method=elr", "data=cifar10", "noise=asymmetric"], "criterion.strength", 1.0),
         (["method=elr", "data=cifar10", "noise=asymmetric_paper"], "criterion.momentum", 0.9),
         (["method=elr", "data=cifar100", "noise=asymmetric"], "criterion.strength", 7.0),
+        (["method=elr", "data=cifar10", "noise=instance"], "criterion.strength", 3.0),
+        (["method=elr", "data=npz", "data.path=x", "data.name=cifar100"], "criterion.strength", 7.0),
         (["method=dividemix", "data=cifar100"], "step.warmup_epochs", 30),
+        # By rate, where the nearest stated one applies.
+        (["method=dividemix", "data=cifar10", "noise.rate=0.2"], "step.strength_unlabelled", 0.0),
+        (["method=dividemix", "data=cifar10", "noise.rate=0.4"], "step.strength_unlabelled", 25.0),
+        (["method=dividemix", "data=cifar10", "noise.rate=0.8"], "selector.threshold", 0.5),
+        (["method=dividemix", "data=cifar10", "noise.rate=0.9"], "step.strength_unlabelled", 50.0),
+        (["method=dividemix", "data=cifar10", "noise.rate=0.9"], "selector.threshold", 0.6),
+        (["method=dividemix", "data=cifar10", "noise.rate=0.9"], "selector.memory_epochs", 5),
+        (
+            ["method=dividemix", "data=cifar10", "noise.rate=0.9", "selector.memory_epochs=1"],
+            "selector.memory_epochs",
+            1,
+        ),
+        (["method=dividemix", "data=cifar100", "noise.rate=0.2"], "step.strength_unlabelled", 25.0),
+        (["method=dividemix", "data=cifar100", "noise.rate=0.5"], "step.strength_unlabelled", 150.0),
+        (["method=dividemix", "data=cifar100", "noise.rate=0.9"], "step.strength_unlabelled", 150.0),
+        (["method=dividemix", "data=cifar100", "constants=null"], "step.strength_unlabelled", 25.0),
+        (["method=dividemix", "data=cifar100", "constants.cifar100=null"], "selector.warmup_epochs", 10),
         (["method=dividemix", "data=cifar10", "noise=asymmetric"], "step.strength_unlabelled", 0.0),
         (["method=f_coteaching", "data=cifar10"], "optim.optimizer.weight_decay", 1e-3),
         (["method=f_coteaching", "data=clothing1m"], "selector.warmup_epochs", 1),

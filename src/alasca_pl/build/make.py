@@ -19,7 +19,8 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
     Args:
         node: A mapping with ``_target_``.
         offers: Values that are passed on if the target has an argument of that name and the node does not give it. So a
-            part asks for ``num_samples`` or ``num_classes`` by naming it, and its yaml need not repeat them.
+            part asks for ``num_samples`` or ``num_classes`` by naming it, and its yaml need not repeat them. Nodes within
+            the node, e.g. the terms of a composite loss, are offered the same values.
 
     Raises:
         UserError: If the target does not exist or refuses its values.
@@ -31,7 +32,7 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         target = hydra.utils.get_object(name)
     except (ImportError, ValueError) as error:
         raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
-    arguments = {key: _value(value) for key, value in node.items() if key not in ("_target_", "_partial_", MARKER)}
+    arguments = {key: _value(value, offers) for key, value in node.items() if key not in ("_target_", "_partial_", MARKER)}
     parameters = inspect.signature(target).parameters
     arguments |= {key: value for key, value in offers.items() if key in parameters and key not in arguments}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -49,11 +50,13 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         raise UserError(f"{name} refuses its arguments {plain}: {error}") from error
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, offers: Mapping[str, Any]) -> Any:
     if isinstance(value, Mapping):
-        return make(value) if "_target_" in value else {key: _value(item) for key, item in value.items()}
+        if "_target_" in value:
+            return make(value, **offers)
+        return {key: _value(item, offers) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(item) for item in value]
+        return [_value(item, offers) for item in value]
     return value
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from alasca_pl.cli.arguments import option_name, quote_paths, quoted, unquoted
 from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.composition import compose_command
 from alasca_pl.core.errors import UserError
 
 _DATA_GROUPS = ("data", "seed", "experiment", "suggested")
@@ -83,7 +84,7 @@ def _make_noise(cfg: DictConfig) -> None:
 
     quieten()
     with one_message():
-        config = plain_config(cfg)
+        config = plain_config(compose_command().config)
         output, plot = Path(str(config["output"])), config["plot"]
         picture = None if plot is None else output.with_suffix(".png") if plot == "auto" else Path(str(plot))
         overrides = HydraConfig.get().overrides.task
@@ -98,6 +99,6 @@ def _verify_noise(cfg: DictConfig) -> None:
 
     quieten()
     with one_message():
-        config = plain_config(cfg)
+        config = plain_config(compose_command().config)
         agreed = verify_noise_file(Path(config["file"]), config)
     print(f"{config['file']} fits {config['data']['name']}:", *agreed, sep="\n  ")

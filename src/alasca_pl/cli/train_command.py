@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +20,8 @@ from rich.console import Console
 
 from alasca_pl.cli.arguments import option_name, quote_paths, quoted, resume_arguments, unquoted
 from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.composition import compose_command
+from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.core.errors import UserError
 
@@ -36,9 +38,21 @@ _DISTRIBUTED = (
 
 
 def train() -> None:
-    """``alasca-train``: train one run, or with ``-m`` one run per combination of values."""
+    """``alasca-train``: train one run, or with ``-m`` one run per combination of values.
+
+    With ``--explain`` nothing is trained; each value of the config is printed with the file or option that set it.
+    """
+    explains = "--explain" in sys.argv[1:]
     with one_message():
-        sys.argv[1:] = resume_arguments(quote_paths(sys.argv[1:]))
+        sys.argv[1:] = resume_arguments(quote_paths([item for item in sys.argv[1:] if item != "--explain"]))
+        if explains and any(item in ("-m", "--multirun") for item in sys.argv):
+            raise UserError("--explain takes one combination of values at a time; leave out -m")
+    if explains:
+        # Nothing is written: no folder of a run, no log.
+        sys.argv += ["hydra.run.dir=.", "hydra/job_logging=none"]
+        find_own_parts()
+        _explain()
+        return
     if "TORCHELASTIC_RUN_ID" in os.environ and not any(option_name(item) == "hydra.run.dir" for item in sys.argv):
         # Each rank would put its own time into the folder's name.
         sys.argv.append(f"hydra.run.dir=runs/{os.environ['TORCHELASTIC_RUN_ID']}")
@@ -59,15 +73,19 @@ def _train(cfg: DictConfig) -> None:
     quieten()
 
     with one_message():
-        config = plain_config(cfg)
+        composed = compose_command()
+        config, choices = plain_config(composed.config), composed.choices
         overrides = list(hydra_config.overrides.task)
-        choices = {name: value for name, value in hydra_config.runtime.choices.items() if not name.startswith("hydra/")}
-        remarks = [*_constants(choices), *other_network(config, choices)]
+        remarks = [*composed.remarks, *other_network(config, choices)]
         folder = Path(hydra_config.runtime.output_dir)
         try:
-            run = runs.prepare(
-                config, folder, {"overrides": overrides, "config_dirs": config_dirs(), "choices": choices}
-            )
+            about = {
+                "overrides": overrides,
+                "config_dirs": config_dirs(),
+                "choices": choices,
+                "constants": [entry.name for entry in composed.applied],
+            }
+            run = runs.prepare(config, folder, about)
         except UserError:
             _remove_if_unused(folder)
             raise
@@ -81,6 +99,12 @@ def _train(cfg: DictConfig) -> None:
     if run.trainer.is_global_zero and "metrics" in record:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
+def _explain(cfg: DictConfig) -> None:
+    with one_message():
+        print(explain(compose_command()))
 
 
 def _remove_if_unused(folder: Path) -> None:
@@ -103,27 +127,6 @@ def _interrupted(run: "Run", stop: BaseException) -> int:
         way_on = f"go on with {shlex.join(['alasca-train', f'ckpt_path={last}'])}"
         print(f"interrupted; {way_on if last.is_file() else 'there is no checkpoint yet'}", file=sys.stderr)
     return 128 + (signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT)
-
-
-def _constants(choices: dict[str, Any]) -> list[str]:
-    """Say which constants a method got for this data set, and forget choices of files that do not exist."""
-    sources = [CONF_DIR, *(Path(source) for source in config_dirs()[1::2])]
-    remarks = []
-    for group in ("constants", "noise_constants"):
-        name = choices.get(group)
-        if any((folder / group / f"{name}.yaml").is_file() for folder in sources):
-            remarks.append(f"constants: {name} (chosen by method and data set, in conf/{group})")
-            continue
-        choices.pop(group, None)
-        method, data, noise = (choices[each] for each in ("method", "data", "noise"))
-        pattern = f"{method}_*.yaml" if group == "constants" else f"{method}_{data}_*.yaml"
-        if not any(file for folder in sources for file in (folder / group).glob(pattern)):
-            continue
-        if group == "constants":
-            remarks.append(f"constants: none for method {method} on data {data}, so its own defaults")
-        else:
-            remarks.append(f"constants: none for noise {noise}, but for other kinds there are some in conf/{group}")
-    return remarks
 
 
 def comparison(overrides: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 # All that a pickled array needs: an empty array, its type, and the two functions that make them. Files written with
 # numpy 1 name the module differently from those of numpy 2.
@@ -40,6 +39,9 @@ def read_torch_file(path: Path, md5: str | None = None) -> dict[str, Any]:
             f"{path} is not the published file or was damaged on the way: expected MD5 {md5}, got {found}; "
             "fetch it again, or say check_md5=false for a file of your own"
         )
+    # Imported late: see core/seeds.py.
+    import torch
+
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

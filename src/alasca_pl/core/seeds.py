@@ -1,8 +1,10 @@
 """Independent random streams from one seed."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -19,6 +21,9 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *names: str | int) -> torch.Generator:
+def generator(seed: int, *names: str | int) -> "torch.Generator":
     """A CPU generator of its own for one purpose; see ``derive_seed``."""
+    # Imported late, so that the command line can ask noise models for their kind without waiting for torch.
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(seed, *names))

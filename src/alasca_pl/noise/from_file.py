@@ -1,6 +1,8 @@
 """Noise from a file: labels that were drawn, or given by others, before."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,18 @@ class FileNoise(RecordedLabels):
                 f"no noise file {self.path.absolute()}; set noise.path to one, e.g. made by alasca-noise make"
             )
         self._read: NoisyLabels | None = None
+
+    @classmethod
+    def kind_and_rate(cls, node: Mapping[str, Any]) -> tuple[str, float | None]:
+        """Kind and nominal rate recorded in the file; ``from_file`` and None if it records none."""
+        path = Path(node["path"]).expanduser()
+        if path.suffix.lower() != ".npz" or not path.is_file():
+            return cls.kind, None
+        with open_npz(path) as file:
+            if "kind" not in file or "rate" not in file:
+                return cls.kind, None
+            kind, rate = str(file["kind"]), float(file["rate"])
+        return kind, None if np.isnan(rate) else rate
 
     @property
     def source(self) -> str:

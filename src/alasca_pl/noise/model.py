@@ -1,7 +1,8 @@
 """The contract of a noise model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,19 @@ class NoiseModel:
             raise ValueError(f"noise seed must be at least 0, got {seed}")
         self.rate = rate
         self.seed = seed
+
+    @classmethod
+    def kind_and_rate(cls, node: Mapping[str, Any]) -> tuple[str, float | None]:
+        """Kind and nominal rate of the noise that a config asks for, known before any label is drawn.
+
+        Args:
+            node: The resolved node ``noise`` of the config.
+
+        Raises:
+            ValueError: If they are recorded in a file that cannot be read.
+        """
+        rate = node.get("rate")
+        return cls.kind, float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else None
 
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
         """Return observed labels, int64 (N,); ``samples.label`` stays as it is.

@@ -1,0 +1,106 @@
+"""A command's config: Hydra's groups, and the constants of the method that fit data and noise; see ``conf/train.yaml``."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from hydra import compose
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from alasca_pl.cli.constants import Applied, Noise, merged_values, noise_of, remarks, select
+
+# A place in the defaults list, above the methods and below presets. It is empty until the constants are known.
+_GROUP = "applied_constants"
+_NODE = "constants"
+
+
+class Composed(NamedTuple):
+    """A composed config.
+
+    Attributes:
+        config: The config, not resolved, without Hydra's own node.
+        choices: Chosen files by group.
+        applied: Constants that apply.
+        remarks: What the log says of constants.
+        name: Name of the primary config.
+        overrides: Options of the command line, and the one that puts the constants in place.
+    """
+
+    config: DictConfig
+    choices: dict[str, Any]
+    applied: list[Applied]
+    remarks: list[str]
+    name: str
+    overrides: list[str]
+
+
+def compose_config(name: str, overrides: Sequence[str]) -> Composed:
+    """Compose a config twice: to learn data and noise, and, if constants fit them, again with these constants.
+
+    Hydra chooses files by the names of groups, before values such as ``noise.path`` exist. Constants depend on values, so
+    they can only be chosen afterwards. The second composition puts them above the method and below trainer, presets and
+    command line, which overrule them.
+
+    Args:
+        name: Name of the primary config.
+        overrides: Options of the command line.
+
+    Raises:
+        UserError: If ``constants`` is not of the form that ``select`` describes.
+    """
+    config, choices = _compose(name, overrides)
+    entries = OmegaConf.to_container(config[_NODE], resolve=False) if config.get(_NODE) else {}
+    data = OmegaConf.select(config, "data.name", throw_on_missing=False)
+    noise = _noise(config)
+    applied = select(entries, data, noise)  # type: ignore[arg-type]
+    said = remarks(str(choices.get("method")), entries, applied, data, noise)  # type: ignore[arg-type]
+    overrides = list(overrides)
+    if applied:
+        overrides.append(f"{_GROUP}=chosen")
+        with in_place(applied):
+            config, choices = _compose(name, overrides)
+    with open_dict(config):
+        config.pop(_NODE, None)
+    choices.pop(_GROUP, None)
+    return Composed(config, choices, applied, said, name, overrides)
+
+
+@contextlib.contextmanager
+def in_place(applied: Sequence[Applied]) -> Iterator[None]:
+    """Let Hydra find constants that apply as a file of a group; without any this changes nothing."""
+    store = ConfigStore.instance()
+    if applied:
+        store.store(group=_GROUP, name="chosen", node=merged_values(applied), package="_global_")
+    try:
+        yield
+    finally:
+        # Users are not to be offered this group.
+        store.repo.pop(_GROUP, None)
+
+
+def compose_command() -> Composed:
+    """Compose the config of the command that runs, inside ``hydra.main``."""
+    hydra = HydraConfig.get()
+    return compose_config(str(hydra.job.config_name), [*hydra.overrides.hydra, *hydra.overrides.task])
+
+
+def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+    config = compose(name, list(overrides), return_hydra_config=True)
+    choices = {
+        group: choice for group, choice in config.hydra.runtime.choices.items() if not group.startswith("hydra/")
+    }
+    # Kept by what interpolations with "hydra:" look at, which need not be this config.
+    with open_dict(config):
+        del config["hydra"]
+    return config, choices
+
+
+def _noise(config: DictConfig) -> Noise:
+    try:
+        node = OmegaConf.to_container(config.noise, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:
+        return Noise(None, None)
+    return noise_of(node)  # type: ignore[arg-type]

@@ -1,0 +1,219 @@
+"""Constants that depend on data and noise: each applies where its entry says so, and nowhere else."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.composition import Composed, compose_config
+from alasca_pl.cli.constants import Noise, select
+from alasca_pl.core.errors import UserError
+from running import METHODS, command
+
+KINDS = ("symmetric", "asymmetric", "pairflip", "instance", "human", "matrix", "none", "from_file")
+DATA = sorted(path.stem for path in (CONF_DIR / "data").glob("*.yaml"))
+
+
+def composed(*overrides: str) -> Composed:
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose_config("train", overrides)
+
+
+def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict) or not config:
+        return {prefix: config}
+    return {name: leaf for key, value in config.items() for name, leaf in leaves(value, f"{prefix}.{key}").items()}
+
+
+def entries_of(method: str) -> dict[str, Any]:
+    """Entries as the method's file and those that it builds on state them."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "method" / f"{method}.yaml"))
+    based = [name for name in content.get("defaults", []) if isinstance(name, str)]
+    return {
+        **{name: entry for base in based for name, entry in entries_of(base).items()},
+        **content.get("constants", {}),
+    }
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+EVERY = [
+    (method, name, data, noise, rate)
+    for method in METHODS
+    for name, entry in entries_of(method).items()
+    for data in listed(entry["data"])
+    for noise in listed(entry.get("noise", "symmetric"))
+    for rate in entry.get("by_rate", [None])
+]
+
+
+def test_there_are_constants():
+    assert len({(method, name) for method, name, *_ in EVERY}) > 25
+
+
+@pytest.mark.parametrize(("method", "name", "data", "noise", "rate"), EVERY)
+def test_every_entry_applies_and_changes_nothing_else(method, name, data, noise, rate):
+    entry = entries_of(method)[name]
+    assert data in DATA, f"{method}/{name} is for data that does not exist"
+    assert noise in KINDS, f"{method}/{name} is for a kind of noise that does not exist"
+    overrides = [f"method={method}", f"data={data}", f"noise={noise}", *([f"noise.rate={rate}"] if rate else [])]
+    both, neither = composed(*overrides), composed(*overrides, "constants=null")
+    assert name in [each.name for each in both.applied]
+    assert neither.applied == []
+    taken, without = (leaves(OmegaConf.to_container(each.config, resolve=True)) for each in (both, neither))
+    stated = leaves(entry.get("set", {})) | (leaves(entry["by_rate"][rate]) if rate else {})
+    assert {key: taken.get(key) for key in stated if key} == {key: value for key, value in stated.items() if key}
+    all_stated = {key for each in both.applied for key in leaves(each.values)}
+    assert all_stated <= without.keys(), "an entry sets what its method or data does not have"
+    follows = (".optim.", ".trainer.max_epochs", ".noise.rate", ".step.warmup_epochs", ".selector.batch_size")
+    changed = {key for key in taken.keys() | without.keys() if taken.get(key) != without.get(key)}
+    assert all(key in all_stated or key.startswith(follows) for key in changed)
+
+
+def noise_file(path: Path, kind: str | None, rate: float | None = None) -> Path:
+    content: dict[str, Any] = {"label": np.arange(20) % 10, "index": np.arange(20)}
+    if kind is not None:
+        content |= {"kind": np.str_(kind), "rate": np.float64(np.nan if rate is None else rate)}
+        content |= {"num_classes": np.int64(10), "seed": np.int64(0)}
+    np.savez(path, **content)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "strength"), [("asymmetric", 1.0), ("symmetric", 3.0), ("human", 3.0), (None, 3.0)])
+def test_labels_from_a_file_get_the_constants_of_their_own_kind(tmp_path, kind, strength):
+    path = noise_file(tmp_path / "noise.npz", kind, 0.4)
+    found = composed("method=elr", "data=cifar10", "noise=from_file", f"noise.path={path}")
+    assert found.config.criterion.strength == strength
+    assert [entry.name for entry in found.applied] == (["cifar10_asymmetric"] if kind == "asymmetric" else [])
+    (remark,) = found.remarks
+    if kind == "asymmetric":
+        assert remark == "constants: elr/cifar10_asymmetric"
+    else:
+        assert f"for noise of kind {kind or 'from_file'}" in remark
+        assert "there are some for asymmetric" in remark
+        assert ("does not record" in remark) == (kind is None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "strength", "words"),
+    [
+        (0.5, 25.0, "dividemix/cifar10_symmetric at rate 0.5"),
+        (0.86, 50.0, "values of rate 0.9, the nearest to 0.86 of 0.2, 0.5, 0.8, 0.9"),
+        (None, 25.0, "the rate of these labels is not recorded"),
+    ],
+)
+def test_labels_from_a_file_get_the_constants_of_their_own_rate(tmp_path, rate, strength, words):
+    path = noise_file(tmp_path / "noise.npz", "symmetric", rate)
+    found = composed("method=dividemix", "data=cifar10", "noise=from_file", f"noise.path={path}")
+    assert found.config.step.strength_unlabelled == strength
+    assert sum(words in remark for remark in found.remarks) == 1
+
+
+def test_both_groups_of_asymmetric_noise_are_one_kind():
+    one, other = (
+        composed("method=elr", "data=cifar10", f"noise={name}") for name in ("asymmetric", "asymmetric_paper")
+    )
+    assert one.applied == other.applied
+    assert one.applied[0].name == "cifar10_asymmetric"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", None])
+def test_a_file_that_cannot_be_read_is_left_to_the_run_to_refuse(tmp_path, content):
+    path = tmp_path / "noise.npz"
+    if content is not None:
+        path.write_bytes(content)
+    found = composed("method=elr", "data=cifar10", "noise=from_file", f"noise.path={path}")
+    assert found.applied == []
+
+
+def test_presets_and_command_line_overrule_constants_which_overrule_the_method():
+    # elr_plus on CIFAR-10 has 200 epochs and batches of 128; the preset 30 and 64.
+    found = composed("experiment=cifar10_small", "method=elr_plus", "optim.gamma=0.5")
+    assert [entry.name for entry in found.applied] == ["cifar10"]
+    config = OmegaConf.to_container(found.config, resolve=True)
+    assert (config["epochs"], config["data"]["batch_size"], config["optim"]["gamma"]) == (30, 64, 0.5)
+    assert config["suggested"]["milestones"] == [150]
+
+
+def test_rules_are_not_part_of_the_config():
+    for overrides in (("method=elr",), ("method=elr", "data=cifar100")):
+        found = composed(*overrides)
+        assert "constants" not in found.config
+        assert "applied_constants" not in found.choices
+
+
+@pytest.mark.parametrize(
+    ("rate", "nearest"), [(0.0, 0.2), (0.34, 0.2), (0.35, 0.2), (0.36, 0.5), (0.7, 0.5), (0.71, 0.9), (1.0, 0.9)]
+)
+def test_of_two_equally_near_rates_the_lower_applies(rate, nearest):
+    entry = {"data": "toy", "by_rate": {0.9: {"x": 9}, 0.2: {"x": 2}, 0.5: {"x": 5}}}
+    (applied,) = select({"a": entry}, "toy", Noise("symmetric", rate))
+    assert (applied.rate, applied.values["x"]) == (nearest, int(10 * nearest))
+
+
+def test_later_entries_overrule_earlier_ones_value_by_value():
+    entries = {
+        "all": {"data": ["toy", "other"], "set": {"a": {"x": 1, "y": 1}}},
+        "mine": {"data": "toy", "noise": ["symmetric", "pairflip"], "set": {"a": {"y": 2}}},
+        "theirs": {"data": "other", "set": {"a": {"x": 3}}},
+        "dropped": None,
+    }
+    from alasca_pl.cli.constants import merged_values
+
+    assert merged_values(select(entries, "toy", Noise("pairflip", None))) == {"a": {"x": 1, "y": 2}}
+    assert merged_values(select(entries, "toy", Noise("human", None))) == {"a": {"x": 1, "y": 1}}
+    assert merged_values(select(entries, "other", Noise(None, None))) == {"a": {"x": 3, "y": 1}}
+    assert select(entries, "third", Noise("pairflip", None)) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"set": {"epochs": 1}}, "constants.mine .*data is missing"),
+        ({"data": "toy", "values": {}}, "constants.mine .*got 'values'"),
+        ({"data": "toy", "set": 3}, "constants.mine.set must be a mapping, got 3"),
+        ({"data": "toy", "by_rate": {"high": {"epochs": 1}}}, "constants.mine.by_rate .*'high'"),
+        ({"data": "toy", "by_rate": {0.5: 7}}, "constants.mine.by_rate .*0.5: 7"),
+        (7, "constants.mine must be a mapping"),
+    ],
+)
+def test_an_entry_of_another_form_is_refused(entry, message):
+    with pytest.raises(UserError, match=message):
+        select({"mine": entry}, "toy", Noise("symmetric", 0.5))
+
+
+def own_method(folder: Path) -> Path:
+    (folder / "mine" / "method").mkdir(parents=True)
+    (folder / "mine" / "method" / "own.yaml").write_text(
+        "# @package _global_\ndefaults: [ce]\nconstants:\n  few_digits:\n    data: digits\n    noise: pairflip\n"
+        "    set: {epochs: 7, criterion: {scale: 0.5}}\n    by_rate: {0.3: {seed: 3}, 0.4: {seed: 4}}\n"
+    )
+    return folder / "mine"
+
+
+def test_a_method_of_a_user_s_folder_brings_its_constants(tmp_path):
+    arguments = ["--config-dir", str(own_method(tmp_path)), "method=own", "noise=pairflip", "noise.rate=0.45"]
+    outcome = command(tmp_path, *arguments, "trainer=smoke", "callbacks=quiet", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome
+    assert "constants: own/few_digits with the values of rate 0.4, the nearest to 0.45 of 0.3, 0.4" in outcome.out
+    record = (tmp_path / "run" / "record.json").read_text()
+    assert re.search(r'"constants": \[\s*"few_digits"\s*\]', record)
+    assert '"seed": 4' in record
+    assert "applied_constants" not in record
+    config = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert (config.epochs, config.criterion.scale, config.seed) == (7, 0.5, 4)
+    assert "constants" not in config
+
+
+def test_noise_files_are_made_with_the_constants_of_such_a_run(tmp_path):
+    arguments = ["--config-dir", str(own_method(tmp_path)), "method=own", "noise=pairflip", "noise.rate=0.4"]
+    outcome = command(tmp_path, "make", *arguments, "output=noise.npz", "plot=null", entry="noise")
+    assert outcome.code == 0, outcome
+    assert int(np.load(tmp_path / "noise.npz")["seed"]) == 4
