@@ -32,7 +32,9 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         target = hydra.utils.get_object(name)
     except (ImportError, ValueError) as error:
         raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
-    arguments = {key: _value(value, offers) for key, value in node.items() if key not in ("_target_", "_partial_", MARKER)}
+    arguments = {
+        key: _value(value, offers) for key, value in node.items() if key not in ("_target_", "_partial_", MARKER)
+    }
     parameters = inspect.signature(target).parameters
     arguments |= {key: value for key, value in offers.items() if key in parameters and key not in arguments}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
