@@ -11,7 +11,9 @@ from pictures import pixels, save, save_all, truncate
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from alasca_pl.data.images import MAX_PIXELS, PathImages, cover
+from alasca_pl.data.images import MAX_PIXELS, ImageError, PathImages, cover
+from alasca_pl.data.views import View
+from alasca_pl.data.workers import DecodedViews, decoding_loader
 
 
 def bomb(path, width=60_000, height=60_000):
@@ -130,12 +132,18 @@ def test_a_truncated_jpeg_is_refused(tmp_path):
         PathImages(tmp_path, ["a.jpg"]).read(0)
 
 
-def test_an_error_keeps_its_type_when_a_data_loader_raises_it_again(tmp_path):
-    with pytest.raises(ValueError) as caught:
+def test_an_error_of_a_worker_is_still_one_of_an_image(tmp_path):
+    dataset = DecodedViews(PathImages(tmp_path, ["absent.png"]), 3, (View(),), 0, None)
+    loader = decoding_loader(dataset, [[(0, 0, -1)]], num_workers=1, pin=False)
+    with pytest.raises(ImageError, match=r"cannot decode image 'absent\.png': the file is missing"):
+        list(loader)
+
+
+def test_an_error_says_the_reason_apart_from_the_name(tmp_path):
+    with pytest.raises(ImageError) as caught:
         PathImages(tmp_path, ["absent.png"]).read(0)
-    again = type(caught.value)("text of the worker")
-    assert isinstance(again, ValueError)
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert caught.value.reason == "the file is missing"
+    assert str(caught.value) == "cannot decode image 'absent.png': the file is missing"
 
 
 def test_names_are_kept_as_fixed_width_bytes_and_taken_by_position(tmp_path):

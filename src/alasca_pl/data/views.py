@@ -33,6 +33,7 @@ class View:
             centre.
 
     Example:
+        >>> import torch
         >>> from torchvision.transforms import v2
         >>> view = View(sample=v2.GaussianBlur(3), batch=(CropFlip(padding=2),))
         >>> image = torch.zeros(3, 8, 8, dtype=torch.uint8)

@@ -39,6 +39,14 @@ class AsymmetricNoise(NoiseModel):
         ValueError: If a value is outside its range, or a class does not exist.
 
     Source: jongwooko/ALASCA, Kthyeon/FINE_official and shengliu66/ELR (whose issue 16 reports the double flip).
+
+    References:
+        Patrini et al., CVPR 2017, https://arxiv.org/abs/1609.03683 (maps of classes).
+
+    Example:
+        >>> samples = Samples(np.array([0, 0, 1, 2]), np.arange(4), num_classes=3)
+        >>> AsymmetricNoise(1.0, class_map={0: 2}).draw(samples).label.tolist()
+        [2, 2, 1, 2]
     """
 
     kind = "asymmetric"

@@ -54,7 +54,10 @@ class HumanNoise(RecordedLabels):
     Raises:
         ValueError: If ``labels`` is unknown, or neither ``root`` nor ``path`` is given.
 
-    Source: Wei et al., ICLR 2022, and the files of UCSC-REAL/cifar-10-100n.
+    Source: the files of UCSC-REAL/cifar-10-100n.
+
+    References:
+        Wei et al., Learning with Noisy Labels Revisited, ICLR 2022, https://arxiv.org/abs/2110.12088.
     """
 
     kind = "human"

@@ -43,6 +43,18 @@ class InstanceNoise(NoiseModel):
         ValueError: If a value is outside its range.
 
     Source: Cheng et al. 2020 and its code (UCSC-REAL/cores), taken over by jongwooko/ALASCA; xiaoboxia/CDR (per_class).
+
+    References:
+        Cheng et al., CORES, ICLR 2021, https://arxiv.org/abs/2010.02347; Xia et al., part-dependent noise, NeurIPS 2020,
+        https://arxiv.org/abs/2006.07836.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1)).astype(np.uint8)
+        >>> samples = Samples(
+        ...     np.arange(100) % 5, np.arange(100), num_classes=5, pixels=lambda start, stop: images[start:stop]
+        ... )
+        >>> 0.2 < InstanceNoise(0.4).draw(samples).realised_rate < 0.6
+        True
     """
 
     kind = "instance"

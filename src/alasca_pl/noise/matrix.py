@@ -27,6 +27,11 @@ class MatrixNoise(NoiseModel):
         ValueError: If neither or both are given, or the matrix is none of probabilities.
 
     Source: the synthetic labels of UCSC-REAL/cifar-10-100n (``like``).
+
+    Example:
+        >>> samples = Samples(np.array([0, 1, 1]), np.arange(3), num_classes=2)
+        >>> MatrixNoise([[0.0, 1.0], [0.0, 1.0]]).draw(samples).label.tolist()
+        [1, 1, 1]
     """
 
     kind = "matrix"

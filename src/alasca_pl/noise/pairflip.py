@@ -17,6 +17,14 @@ class PairFlip(NoiseModel):
         ValueError: If a value is outside its range.
 
     Source: bhanML/Co-teaching.
+
+    References:
+        Han et al., Co-teaching, NeurIPS 2018, https://arxiv.org/abs/1804.06872.
+
+    Example:
+        >>> samples = Samples(np.array([0, 1, 2]), np.arange(3), num_classes=3)
+        >>> PairFlip(1.0).draw(samples).label.tolist()
+        [1, 2, 0]
     """
 
     kind = "pairflip"

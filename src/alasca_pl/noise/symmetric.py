@@ -26,6 +26,12 @@ class SymmetricNoise(NoiseModel):
 
     Source: jongwooko/ALASCA and Kthyeon/FINE_official (inclusive); LiJunnan1992/DivideMix (inclusive_floor);
     bhanML/Co-teaching (exclusive).
+
+    Example:
+        >>> samples = Samples(np.arange(1000) % 10, np.arange(1000), num_classes=10)
+        >>> drawn = SymmetricNoise(0.5).draw(samples)
+        >>> 0.4 < drawn.realised_rate < 0.5
+        True
     """
 
     kind = "symmetric"

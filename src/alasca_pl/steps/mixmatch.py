@@ -1,7 +1,7 @@
 """Semi-supervised training of networks on labels that a selector trusts and guesses for the rest."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -76,6 +76,7 @@ class MixMatchStep:
         warmup_penalty: Factor of a penalty on confident predictions during the warm-up, for noise that does not look
             like chance.
         mix: ``all`` trains on all rows; ``labelled`` on labelled ones only, mixed with any.
+        views: The two views of each sample; see ``Step.views``.
 
     Raises:
         ValueError: If an argument is outside its range, or at a step if the parts or the batch do not fit.
@@ -83,7 +84,7 @@ class MixMatchStep:
     Source: Li, Socher and Hoi, ICLR 2020, algorithm 1; Berthelot et al., NeurIPS 2019.
     """
 
-    views: tuple[str, ...] = ("default", "default")
+    views: tuple[Any, ...]
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class MixMatchStep:
         warmup_epochs: int = 10,
         warmup_penalty: float = 0.0,
         mix: Literal["all", "labelled"] = "all",
+        views: Sequence[Any] = ("default", "default"),
     ) -> None:
         for name, value in (("temperature", temperature), ("alpha", alpha)):
             if not value > 0:
@@ -110,6 +112,8 @@ class MixMatchStep:
                 raise ValueError(f"{name} must be at least 0, got {value}")
         if mix not in ("all", "labelled"):
             raise ValueError(f"unknown mix {mix!r}; choose one of all, labelled")
+        if isinstance(views, str) or len(views) != 2:
+            raise ValueError(f"views must name two views, e.g. step.views=[weak,strong], got {views!r}")
         self.num_classes = num_classes
         self.seed = seed
         self.temperature = temperature
@@ -118,6 +122,7 @@ class MixMatchStep:
         self.ramp_epochs = ramp_epochs
         self.warmup_epochs = warmup_epochs
         self.mix = mix
+        self.views = tuple(views)
         penalties = {"confidence": ConfidencePenalty(warmup_penalty)} if warmup_penalty else None
         self._warmup = SupervisedStep(penalties)
 

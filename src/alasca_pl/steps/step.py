@@ -1,7 +1,7 @@
 """The contract of a step, and what steps share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ class Step(Protocol):
     """Turns one batch of the training loader into a loss.
 
     Attributes:
-        views: Names of the views of each sample that it wants, e.g. ``("weak", "strong")``; the first is ``Batch.image``,
-            the others are ``Batch.views``. ``default`` is the augmentation that the data set is configured with.
+        views: The views of each sample that it wants, e.g. ``("weak", "strong")``; the first is ``Batch.image``, the others
+            are ``Batch.views``. ``default`` is the augmentation that the data set is configured with; an object may take
+            the place of a name, see ``alasca_pl.data.views.make_view``.
     """
 
-    views: tuple[str, ...]
+    views: tuple[Any, ...]
 
     def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
         """Return the loss to differentiate and what to log."""
