@@ -101,11 +101,11 @@ def test_a_gradient_that_is_no_number_stays_so():
 
 def test_the_gradual_schedule_by_hand():
     constant, gradual = CriticalParameters(0.38), CriticalParameters(0.38, gradual=True)
-    assert [constant.kept_share(epoch) for epoch in (0, 5, 50)] == pytest.approx([0.62] * 3)
-    assert [gradual.kept_share(epoch) for epoch in (0, 1, 10, 19, 20, 90)] == pytest.approx(
+    assert [constant.kept_fraction(epoch) for epoch in (0, 5, 50)] == pytest.approx([0.62] * 3)
+    assert [gradual.kept_fraction(epoch) for epoch in (0, 1, 10, 19, 20, 90)] == pytest.approx(
         [1.0, 1 - 0.38 / 19, 1 - 0.2, 0.62, 0.62, 0.62]
     )
-    assert CriticalParameters(0.4, gradual=True, gradual_epochs=1).kept_share(0) == pytest.approx(0.6)
+    assert CriticalParameters(0.4, gradual=True, gradual_epochs=1).kept_fraction(0) == pytest.approx(0.6)
 
 
 def test_the_gradual_schedule_replaces_both_the_share_and_the_factor():
@@ -132,9 +132,9 @@ def test_an_estimate_is_made_once_and_used_from_then_on(generator: torch.Generat
     assert transform.scan_request(at(3)) == ScanRequest(losses=True, probs=True)
     transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(3))
     assert transform.scan_request(at(3)) is None
-    assert transform.kept_share(3) == pytest.approx(0.7, abs=0.02)
+    assert transform.kept_fraction(3) == pytest.approx(0.7, abs=0.02)
     transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(80, generator)), at(4))
-    assert transform.kept_share(4) == pytest.approx(0.7, abs=0.02)
+    assert transform.kept_fraction(4) == pytest.approx(0.7, abs=0.02)
     transform(module.parameters(), at(4))
     assert not torch.equal(module[0].weight.grad, before[0])
 
@@ -142,14 +142,14 @@ def test_an_estimate_is_made_once_and_used_from_then_on(generator: torch.Generat
 def test_a_gradual_fall_starts_at_the_estimate(generator: torch.Generator):
     transform = CriticalParameters("estimated", gradual=True, gradual_epochs=11, estimate_epoch=3)
     transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(40, generator)), at(3))
-    assert [transform.kept_share(epoch) for epoch in (3, 8, 13, 30)] == pytest.approx([1.0, 0.8, 0.6, 0.6], abs=0.02)
+    assert [transform.kept_fraction(epoch) for epoch in (3, 8, 13, 30)] == pytest.approx([1.0, 0.8, 0.6, 0.6], abs=0.02)
 
 
 def test_saved_and_loaded_it_keeps_its_estimate(generator: torch.Generator):
     transform, other = CriticalParameters("estimated"), CriticalParameters("estimated")
     transform.receive_scan(ScanResult(torch.zeros(100, dtype=torch.int64), losses_with(30, generator)), at(10))
     other.load_state_dict(transform.state_dict())
-    assert other.kept_share(12) == transform.kept_share(12) < 1.0
+    assert other.kept_fraction(12) == transform.kept_fraction(12) < 1.0
     assert other.scan_request(at(12)) is None
 
 

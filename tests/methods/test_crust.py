@@ -299,7 +299,7 @@ def test_images_are_mixed_with_their_partners_and_labels_stay(generator: torch.G
     mixer, batch = IntraClassMixer(seed=3), batch_with_partners(generator)
     assert mixer.partners == "same_label"
     image, targets = mixer(batch, at(6, step=60))
-    share = mixer.share(60)
+    share = mixer.own_fraction(60)
     assert 0.0 <= share <= 1.0
     assert batch.partner is not None and batch.partner_image is not None
     for b in range(5):
@@ -322,7 +322,7 @@ def test_before_its_first_epoch_nothing_is_mixed(generator: torch.Generator):
 
 def test_the_weight_one_is_no_mixing(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch):
     mixer, batch = IntraClassMixer(), batch_with_partners(generator)
-    monkeypatch.setattr(mixer, "share", lambda step: 1.0)
+    monkeypatch.setattr(mixer, "own_fraction", lambda step: 1.0)
     image, targets = mixer(batch, at(6))
     assert torch.equal(image, batch.image)
     assert targets.weight.tolist() == [[1.0] * 5, [0.0] * 5]
@@ -330,9 +330,9 @@ def test_the_weight_one_is_no_mixing(generator: torch.Generator, monkeypatch: py
 
 def test_draws_follow_seed_and_step_alone_and_have_the_law_of_beta():
     one, again, other = IntraClassMixer(seed=1), IntraClassMixer(seed=1), IntraClassMixer(seed=2)
-    draws = [one.share(step) for step in range(2000)]
-    assert draws[:50] == [again.share(step) for step in range(50)]
-    assert draws[:50] != [other.share(step) for step in range(50)]
+    draws = [one.own_fraction(step) for step in range(2000)]
+    assert draws[:50] == [again.own_fraction(step) for step in range(50)]
+    assert draws[:50] != [other.own_fraction(step) for step in range(50)]
     # Beta(1, b) is below x with the chance 1 - (1 - x)^b; its mean is 1 / (1 + b).
     assert sum(draws) / 2000 == pytest.approx(1 / 1.1, abs=0.02)
     for x in (0.5, 0.9, 0.999):

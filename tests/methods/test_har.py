@@ -245,7 +245,7 @@ def test_the_file_of_the_first_stage_is_read(tmp_path):
         ('{"accuracy_per_class": [0.5, null, 0.5]}', "class 1.*None"),
         ('{"accuracy_per_class": [0.5, 0.5, 1.5]}', r"class 2.*1\.5"),
         ('{"accuracy_per_class": [NaN, 0.5, 0.5]}', "class 0.*nan"),
-        ('{"accuracy_per_class": [1, 1, 1]}', "nothing to regularise"),
+        ('{"accuracy_per_class": [1, 1, 1]}', "nothing to regularize"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, content: str, message: str):

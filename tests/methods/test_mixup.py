@@ -61,7 +61,7 @@ def test_the_global_state_is_left_alone(make_batch: MakeBatch):
 def test_the_larger_share_has_the_mean_of_its_distribution(alpha: float, mean: float):
     """max(l, 1 - l) of a uniform l has mean 3/4; a concentrated one 1/2; one at the ends 1."""
     mixer = Mixup(alpha)
-    shares = [mixer.share(step) for step in range(2000)]
+    shares = [mixer.own_fraction(step) for step in range(2000)]
     assert sum(shares) / 2000 == pytest.approx(mean, abs=0.01)
     assert min(shares) >= 0.5 and max(shares) <= 1.0
 

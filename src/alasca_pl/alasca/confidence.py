@@ -1,4 +1,4 @@
-"""How far each given label is trusted: a sharpened moving average over epochs of the network's own predictions."""
+"""Confidence in each given label: a sharpened moving average over epochs of the network's own predictions."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ class LabelConfidence(nn.Module):
     Args:
         num_samples: N, size of the training split.
         num_classes: K.
-        momentum: Share of the old average kept at each visit of a sample, the paper's beta, in [0, 1). As a sample is
+        momentum: Fraction of the old average kept at each visit of a sample, the paper's beta, in [0, 1). As a sample is
             visited once an epoch the average runs over epochs. 0 gives the instantaneous confidence.
         temperature: Logits are divided by it before the softmax, the paper's tau, above 0. Below 1 sharpens.
         ema_on: Average ``logits`` (the authors' code) or ``probs``; probabilities p are sharpened as p^(1/temperature),
@@ -29,6 +29,17 @@ class LabelConfidence(nn.Module):
         ValueError: If a value is outside its range.
 
     Source: Algorithm 1, lines 1, 3 and 4 of the ALASCA paper; the ramp is from jongwooko/ALASCA.
+
+    References:
+        Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
+        under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+
+    Example:
+        >>> import torch
+        >>> confidence = LabelConfidence(num_samples=2, num_classes=3)
+        >>> confidence.observe(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), index=torch.tensor([0, 1]))
+        >>> confidence.of_labels(torch.tensor([0, 1]))
+        tensor([0.6362, 0.2587])
     """
 
     def __init__(

@@ -17,6 +17,19 @@ class UniformLabelSmoothing(Criterion):
     Args:
         smoothing: Mass moved away from the label, in [0, 1].
         target: See ``smoothed_loss``; ``uniform`` is standard label smoothing.
+
+    References:
+        Szegedy et al.: Rethinking the Inception Architecture for Computer Vision. CVPR 2016.
+        https://arxiv.org/abs/1512.00567
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> UniformLabelSmoothing(smoothing=0.1)(logits, targets, now)
+        tensor([0.5076, 1.4076])
     """
 
     def __init__(self, smoothing: float = 0.1, target: SmoothingTarget = "uniform") -> None:
@@ -46,6 +59,23 @@ class AdaptiveLabelSmoothing(Criterion):
 
     Source: Eq. 2 of the ALASCA paper on the main head; the authors' class for it does not run, so training details
     follow the formulas.
+
+    References:
+        Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
+        under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> criterion = AdaptiveLabelSmoothing(num_samples=2, num_classes=3, ramp_epochs=0)
+        >>> criterion.observe(logits, index=torch.tensor([0, 1]))
+        >>> criterion.confidence(label=torch.tensor([0, 1]))
+        tensor([0.6652, 0.2447])
+        >>> criterion(logits, targets, now)
+        tensor([0.7424, 1.4076])
     """
 
     def __init__(

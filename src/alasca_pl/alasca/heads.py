@@ -69,6 +69,16 @@ class AuxiliaryHead(nn.Module):
         ValueError: If ``kind`` is unknown.
 
     Source: section 4 of the ALASCA paper; shapes from jongwooko/ALASCA.
+
+    References:
+        Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
+        under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+
+    Example:
+        >>> import torch
+        >>> head = AuxiliaryHead("bottleneck", channels=64, stride=8, width=512, num_classes=10)
+        >>> head(torch.zeros(2, 64, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def _loss_on_heads(view: StepView, smoothing: Tensor, target: SmoothingTarget) -
 class AlascaRegularizer(Regularizer):
     """Adaptive label smoothing on every auxiliary classifier.
 
-    The gradient reaches the backbone: this is what regularises it. Only given labels are used, and by default all samples
+    The gradient reaches the backbone: this is what regularizes it. Only given labels are used, and by default all samples
     of a batch count, whatever a selector keeps for the main loss.
 
     Args:
@@ -49,6 +49,23 @@ class AlascaRegularizer(Regularizer):
         ValueError: If a value is outside its range.
 
     Source: Eq. 2 and Algorithm 1 of the ALASCA paper; defaults from its section 4.1 and jongwooko/ALASCA.
+
+    References:
+        Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
+        under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import NetworkOutput, Progress, StepView, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=60, step=600, max_epochs=120, steps_per_epoch=10)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> output = NetworkOutput(logits, aux_logits=(logits,), features=logits, aux_features=(logits + 1.0,))
+        >>> view = StepView(output, targets, base_loss=torch.zeros(2), weight=torch.ones(2), progress=now)
+        >>> regularizer = AlascaRegularizer(num_samples=2, num_classes=3)
+        >>> regularizer.observe(logits, index=torch.tensor([0, 1]))
+        >>> regularizer(view)
+        tensor([0.9533, 1.4076])
     """
 
     needs = frozenset({"aux_logits"})
@@ -101,6 +118,23 @@ class UniformSmoothingOnHeads(Regularizer):
             the authors' code for smoothing on the main head.
         strength: Factor of the penalty, the paper's lambda.
         target: See ``smoothed_loss``.
+
+    References:
+        Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
+        under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+        Szegedy et al.: Rethinking the Inception Architecture for Computer Vision. CVPR 2016.
+        https://arxiv.org/abs/1512.00567
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import NetworkOutput, Progress, StepView, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=60, step=600, max_epochs=120, steps_per_epoch=10)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> output = NetworkOutput(logits, aux_logits=(logits,), features=logits, aux_features=(logits + 1.0,))
+        >>> view = StepView(output, targets, base_loss=torch.zeros(2), weight=torch.ones(2), progress=now)
+        >>> UniformSmoothingOnHeads(smoothing=0.1)(view)
+        tensor([0.5076, 1.4076])
     """
 
     needs = frozenset({"aux_logits"})

@@ -23,7 +23,7 @@ def check_smoothing(smoothing: float) -> None:
 
 
 def omega(logits: Tensor) -> Tensor:
-    """The regulariser that label smoothing adds: the sum over all classes of their negative log-probabilities.
+    """The regularizer that label smoothing adds: the sum over all classes of their negative log-probabilities.
 
     Args:
         logits: (B, K).

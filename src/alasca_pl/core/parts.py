@@ -30,7 +30,7 @@ class Part(nn.Module):
             label: Observed labels of the whole training split, int64 (N,).
 
         Returns:
-            Float (N,), or (M, N) from parts that exist once per run, larger where the label looks right; or None if the
+            Float (N,), or (M, N) from parts that exist once per run, larger where the label is more likely right; or None if the
             part has no score (yet).
         """
         return None

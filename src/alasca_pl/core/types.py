@@ -135,7 +135,7 @@ class DataFacts(NamedTuple):
     eval_splits: tuple[str, ...] = ("val", "test")
     """Names of the parts that accuracy is measured on."""
     realised_rate: float | None = None
-    """True share of wrong labels in the training split, or None where nobody knows. Only for measuring, and for methods
-    that are told so by ``noise_rate: oracle`` in their config."""
+    """True noise rate of the training split, or None where nobody knows. Only for measuring, and for methods that
+    are told so by ``noise_rate: oracle`` in their config."""
     class_counts: tuple[int, ...] = ()
     """Samples of each class in the training split, by observed label."""

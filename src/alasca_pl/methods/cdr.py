@@ -15,14 +15,14 @@ from alasca_pl.methods.noise_rate import NeedsNoiseRate
 class CriticalParameters(NeedsNoiseRate, GradientTransform):
     """Keep the gradient of the weights with the largest ``|weight * gradient|``, shrunk, and drop that of the others.
 
-    Of all weights of linear and convolution layers together the share ``1 - noise_rate`` is kept, and what is kept is
+    Of all weights of linear and convolution layers together the fraction ``1 - noise_rate`` is kept, and what is kept is
     multiplied by the same number; those that tie with the smallest kept one are kept too. The others move only by weight
     decay and what is left of their momentum. Biases and normalisation layers are left alone.
 
     Args:
-        noise_rate: Share of wrong labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one pass over the
+        noise_rate: Fraction of noisy labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one scan of the
             training set before ``estimate_epoch``, and 0 until then.
-        gradual: Let the share kept fall linearly from 1 in the first epoch to ``1 - noise_rate`` in the last of
+        gradual: Let the kept fraction fall linearly from 1 in the first epoch to ``1 - noise_rate`` in the last of
             ``gradual_epochs``, as the authors describe; their code keeps it constant.
         gradual_epochs: Epochs of this fall, at least 1, from the start or from the estimate.
         estimate_epoch: Epoch, from 0, before which the rate is estimated.
@@ -32,6 +32,20 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
         ValueError: If a value is outside its range.
 
     Source: Xia et al., ICLR 2021; xiaoboxia/CDR.
+
+    References:
+        Xia et al.: Robust Early-learning: Hindering the Memorization of Noisy Labels. ICLR 2021.
+        https://openreview.net/forum?id=Eql5b1_hTE4
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress
+        >>> weight = torch.nn.Parameter(torch.tensor([[4.0, 3.0, 2.0, 1.0]]))
+        >>> weight.grad = torch.ones(1, 4)
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> CriticalParameters(noise_rate=0.5)([weight], now)
+        >>> weight.grad
+        tensor([[0.5000, 0.5000, 0.0000, 0.0000]])
     """
 
     def __init__(
@@ -51,8 +65,8 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
         self.gradual = gradual
         self.gradual_epochs = gradual_epochs
 
-    def kept_share(self, epoch: int) -> float:
-        """Share of the weights that follow their gradient at an epoch of the run, in [0, 1]."""
+    def kept_fraction(self, epoch: int) -> float:
+        """Fraction of the weights that follow their gradient at an epoch of the run, in [0, 1]."""
         known = self.rate_since()
         if known is None:
             return 1.0
@@ -62,15 +76,15 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
 
     @torch.no_grad()
     def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
-        share = self.kept_share(progress.epoch)
+        fraction = self.kept_fraction(progress.epoch)
         weights = [each for each in parameters if each.ndim in (2, 4) and each.grad is not None]
-        if share == 1.0 or not weights:
+        if fraction == 1.0 or not weights:
             return
         gradients = [each.grad for each in weights if each.grad is not None]
         importance = [(each * gradient).abs() for each, gradient in zip(weights, gradients)]
         flat = torch.cat([each.flatten() for each in importance])
         # 0.1 * 10 computed as (1 - 0.9) * 10 lies just below 1.
-        count = int(share * len(flat) + 1e-9)
+        count = int(fraction * len(flat) + 1e-9)
         if count == 0:
             for gradient in gradients:
                 gradient.zero_()
@@ -79,4 +93,4 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
         threshold = torch.topk(flat, count, sorted=False).values.min()
         for gradient, each in zip(gradients, importance):
             # By a product, so that a gradient that is no number stays one for others to see.
-            gradient.mul_((each >= threshold).to(gradient.dtype) * share)
+            gradient.mul_((each >= threshold).to(gradient.dtype) * fraction)

@@ -13,11 +13,11 @@ from alasca_pl.methods.noise_rate import NeedsNoiseRate
 
 
 def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: float = 1.0) -> float:
-    """Share of a batch that is dropped at an epoch.
+    """Fraction of a batch that is dropped at an epoch.
 
     Args:
         epoch: Counted from the start of the ramp, at least 0.
-        rate: Final share, in [0, 1].
+        rate: Final fraction, in [0, 1].
         ramp_epochs: Number of entries of the even ramp from 0 to ``rate ** exponent``; 0 gives ``rate`` at once.
         exponent: c, above 0. With another value than 1 the ramp does not end at ``rate``, which then follows in a jump, as
             in the authors' code.
@@ -38,7 +38,7 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
 
     Args:
         num_networks: M, at least 2.
-        noise_rate: Share of wrong labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one pass over the
+        noise_rate: Fraction of noisy labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one scan of the
             training set before ``estimate_epoch``. Until then nothing is dropped, and the ramp begins there.
         rate_factor: The final forget rate is ``rate_factor * noise_rate``. Kthyeon/FINE_official uses 0.9.
         ramp_epochs: T_k, see ``scheduled_forget_rate``.
@@ -53,6 +53,21 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
 
     Source: Han et al., NeurIPS 2018, Algorithm 1; bhanML/Co-teaching. Its division of the mean by the number of kept
     samples a second time is not repeated.
+
+    References:
+        Han et al.: Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels. NeurIPS 2018.
+        https://arxiv.org/abs/1804.06872
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> selector = SmallLossExchange(num_networks=2, noise_rate=0.5, ramp_epochs=0)
+        >>> targets = Targets.unmixed(label=torch.zeros(4, dtype=torch.int64), index=torch.arange(4))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> losses = torch.tensor([[0.1, 0.2, 3.0, 4.0], [5.0, 0.3, 0.4, 6.0]])
+        >>> selector(losses, [], targets, now)
+        tensor([[0., 1., 1., 0.],
+                [1., 1., 0., 0.]])
     """
 
     def __init__(
@@ -77,7 +92,7 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
         if not (rate_factor >= 0.0 and rate_factor * largest <= 1.0):
             raise ValueError(
                 f"rate_factor must be at least 0 and leave a forget rate of at most 1, got {rate_factor}; "
-                "1 drops as many samples as have wrong labels"
+                "1 drops as many samples as have noisy labels"
             )
         if not (isinstance(ramp_epochs, int) and ramp_epochs >= 0):
             raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
@@ -90,7 +105,7 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
         self.normalise = "batch" if scale_by_kept_fraction else "selected"
 
     def forget_rate(self, epoch: int) -> float:
-        """Share of a batch that is dropped at an epoch of the run, in [0, 1]."""
+        """Fraction of a batch that is dropped at an epoch of the run, in [0, 1]."""
         known = self.rate_since()
         if known is None:
             return 0.0

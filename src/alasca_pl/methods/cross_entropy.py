@@ -1,4 +1,4 @@
-"""Cross-entropy, the default criterion: trust every label."""
+"""Cross-entropy, the default criterion."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,10 +12,19 @@ class CrossEntropy(Criterion):
     """Negative log-probability of the given label. What the ALASCA paper calls Standard.
 
     Args:
-        scale: Factor of the loss, at least 0, for methods that share the weight 1 out between several losses.
+        scale: Factor of the loss, at least 0, for methods that divide the weight 1 between several losses.
 
     Raises:
         ValueError: If ``scale`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> CrossEntropy()(logits, targets, now)
+        tensor([0.4076, 1.4076])
     """
 
     def __init__(self, scale: float = 1.0) -> None:

@@ -47,7 +47,7 @@ def lazy_greedy(similarity: np.ndarray, count: int) -> list[int]:
 
     Each step takes the candidate with the largest gain ``F(A + j) - F(A)``, the smallest position among equal ones. Gains
     only shrink while A grows, also in rounded arithmetic, so an old gain is an upper bound and most candidates need not
-    be looked at again.
+    be computed again.
 
     Args:
         similarity: S, symmetric and at least 0, float (n, n).
@@ -104,7 +104,7 @@ def coreset_weights(
 
     Returns:
         Weights, float64 (n,): the number of samples for members, 0 for others. And ``F({j}) / (n max D)`` of each sample,
-        float64 (n,) in [0, 1]: 1 minus its mean distance from its class as a share of the largest distance there.
+        float64 (n,) in [0, 1]: 1 minus its mean distance from its class as a fraction of the largest distance there.
     """
     near = (distance < radius).sum(axis=1)
     largest = distance.max(initial=0.0)
@@ -129,7 +129,7 @@ class CrustSelector(SampleSelector):
         num_samples: N, size of the training split.
         num_classes: K.
         num_networks: M, at least 1; each network has its own coreset.
-        fraction: rho, share of each class that is chosen, in (0, 1], rounded down, but at least one sample.
+        fraction: rho, fraction of each class that is chosen, in (0, 1], rounded down, but at least one sample.
         radius: Distance between gradients below which a medoid stands for a sample, above 0.
         warmup_epochs: Epochs on all samples before the first choice.
         every: Epochs between choices.
@@ -144,6 +144,23 @@ class CrustSelector(SampleSelector):
     Source: Mirzasoleiman et al., NeurIPS 2020, Eq. 7 and Algorithm 1; constants of snap-stanford/crust. Unlike there,
     gains are compared, gradients are exact ones of single samples without augmentation, and the training loader stays
     whole: samples outside the coreset have the weight 0.
+
+    References:
+        Mirzasoleiman, Cao and Leskovec: Coresets for Robust Training of Neural Networks against Noisy Labels. NeurIPS 2020.
+        https://arxiv.org/abs/2011.07451
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.scan import ScanResult
+        >>> from alasca_pl.core.types import Progress
+        >>> selector = CrustSelector(num_samples=4, num_classes=2, fraction=0.5, radius=0.5, warmup_epochs=0)
+        >>> probs = torch.tensor([[[0.9, 0.1], [0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]])
+        >>> label = torch.tensor([0, 0, 0, 0])
+        >>> result = ScanResult(label, probs=probs, head_weight=torch.eye(2).unsqueeze(0))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> selector.receive_scan(result, now)
+        >>> selector.table.rows.flatten()
+        tensor([3., 0., 0., 1.])
     """
 
     first_scan_option = "warmup_epochs"
@@ -195,7 +212,7 @@ class CrustSelector(SampleSelector):
         return ScanRequest(probs=True) if since >= 0 and since % self.every == 0 else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # A pass may also have been made for another part.
+        # A scan may also have been made for another part.
         if self.scan_request(progress) is None:
             return
         assert result.probs is not None and result.head_weight is not None
@@ -233,7 +250,7 @@ class CrustSelector(SampleSelector):
     def confidence(self, label: Tensor) -> Tensor | None:
         # Not the weights: a clean sample that another stands for has the weight 0, an outlier may have a small one.
         rows = self.central.rows.T
-        # Before the first choice all are alike, which is no opinion.
+        # Before the first choice all are alike, which is no score.
         return None if bool((rows == 1.0).all()) else rows
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
@@ -256,6 +273,22 @@ class IntraClassMixer(InputMixer):
         ValueError: If a value is outside its range.
 
     Source: Mirzasoleiman et al., NeurIPS 2020, section 4; constants of snap-stanford/crust.
+
+    References:
+        Mirzasoleiman, Cao and Leskovec: Coresets for Robust Training of Neural Networks against Noisy Labels. NeurIPS 2020.
+        https://arxiv.org/abs/2011.07451
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Batch, Progress
+        >>> batch = Batch(
+        ...     torch.zeros(2, 1, 4, 4), torch.tensor([1, 0]), torch.tensor([5, 6]),
+        ...     partner=torch.tensor([8, 9]), partner_image=torch.ones(2, 1, 4, 4),
+        ... )
+        >>> now = Progress(epoch=6, step=60, max_epochs=10, steps_per_epoch=10)
+        >>> image, targets = IntraClassMixer(seed=0)(batch, now)
+        >>> targets.label.tolist(), targets.index.tolist()
+        ([[1, 0], [1, 0]], [[5, 6], [8, 9]])
     """
 
     partners = "same_label"
@@ -271,7 +304,7 @@ class IntraClassMixer(InputMixer):
         self.alpha = alpha
         self.beta = beta
 
-    def share(self, step: int) -> float:
+    def own_fraction(self, step: int) -> float:
         """Return the weight of the sample itself in all mixes of a step, in [0, 1]."""
         rng = np.random.default_rng(derive_seed(self.seed, "within-class", step))
         return float(rng.beta(self.alpha, self.beta))
@@ -281,10 +314,10 @@ class IntraClassMixer(InputMixer):
             return batch.image, Targets.unmixed(batch.label, batch.index)
         if batch.partner is None or batch.partner_image is None:
             raise ValueError(
-                "within-class mixing got a batch with partner=None; it needs a loader that deals each sample another "
+                "within-class mixing got a batch with partner=None; it needs a loader that yields with each sample another "
                 "one of the same label, or mixer=null"
             )
-        own = self.share(progress.step)
+        own = self.own_fraction(progress.step)
         image = own * batch.image + (1.0 - own) * batch.partner_image
         weight = torch.tensor([[own], [1.0 - own]], device=batch.label.device).expand(2, len(batch.label))
         return image, Targets(batch.label.expand(2, -1), torch.stack([batch.index, batch.partner]), weight)

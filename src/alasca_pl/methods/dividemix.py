@@ -1,4 +1,4 @@
-"""DivideMix: networks tell each other which labels look right by a mixture of two groups of losses."""
+"""DivideMix: networks select clean samples for each other by a mixture of two groups of losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +39,22 @@ class MixtureFilter(SampleSelector):
         ValueError: If an argument is outside its range.
 
     Source: Li, Socher and Hoi, ICLR 2020, section 3.1, with the constants of LiJunnan1992/DivideMix.
+
+    References:
+        Li, Socher and Hoi: DivideMix: Learning with Noisy Labels as Semi-supervised Learning. ICLR 2020.
+        https://arxiv.org/abs/2002.07394
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.scan import ScanResult
+        >>> from alasca_pl.core.types import Progress
+        >>> selector = MixtureFilter(num_samples=6, num_networks=1, warmup_epochs=0)
+        >>> losses = torch.tensor([[0.1, 0.2, 0.1, 2.9, 3.0, 3.1]])
+        >>> result = ScanResult(label=torch.zeros(6, dtype=torch.int64), losses=losses)
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> selector.receive_scan(result, now)
+        >>> selector.clean_probability(torch.arange(6)).round()
+        tensor([[1., 1., 1., 0., 0., 0.]])
     """
 
     first_scan_option = "warmup_epochs"
@@ -86,9 +102,9 @@ class MixtureFilter(SampleSelector):
                 "try a smaller optim.optimizer.lr"
             )
         scaled = torch.from_numpy(np.stack([scale_to_unit(row) for row in result.losses.cpu().numpy()]))
-        looks = [*self._earlier, scaled]
-        mean = torch.stack(looks).mean(dim=0)
-        self._earlier = looks[-(self.memory_epochs - 1) :] if self.memory_epochs > 1 else []
+        scans = [*self._earlier, scaled]
+        mean = torch.stack(scans).mean(dim=0)
+        self._earlier = scans[-(self.memory_epochs - 1) :] if self.memory_epochs > 1 else []
         self.clean.fill(from_rank_zero(lambda: self._fit(mean, progress.epoch), like=self.clean.rows))
         self._fitted = True
 
@@ -107,7 +123,7 @@ class MixtureFilter(SampleSelector):
         return torch.stack([torch.from_numpy(column) for column in columns], dim=1)
 
     def clean_probability(self, index: Tensor) -> Tensor:
-        """Return what each network is told of samples by its peer.
+        """Return the clean probabilities by which each network goes, those of its peer.
 
         Args:
             index: int64, any shape.
@@ -118,7 +134,7 @@ class MixtureFilter(SampleSelector):
         return self.clean.rows[index].movedim(-1, 0).roll(-1, dims=0)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
-        """Return 1 for kept samples and 0 for others, float (M, B); a mixed row has the share of it that is kept."""
+        """Return 1 for kept samples and 0 for others, float (M, B); a mixed row has the fraction of it that is kept."""
         kept = self.clean_probability(targets.index) > self.threshold
         if self.threshold == 0:
             # Probabilities of exactly 0 do occur.

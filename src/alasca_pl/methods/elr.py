@@ -20,13 +20,28 @@ class EarlyLearningRegularization(Criterion):
     Args:
         num_samples: N, size of the training split.
         num_classes: K.
-        strength: Factor of the regulariser, the paper's lambda, at least 0.
-        momentum: Share of the old average kept at each visit, the paper's beta, in [0, 1).
+        strength: Factor of the regularizer, the paper's lambda, at least 0.
+        momentum: Fraction of the old average kept at each visit, the paper's beta, in [0, 1).
 
     Raises:
         ValueError: If a value is outside its range.
 
     Source: Liu et al., NeurIPS 2020, Eq. 6 and 9; clamp and update as in shengliu66/ELR.
+
+    References:
+        Liu et al.: Early-Learning Regularization Prevents Memorization of Noisy Labels. NeurIPS 2020.
+        https://arxiv.org/abs/2007.00151
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> criterion = EarlyLearningRegularization(num_samples=2, num_classes=3)
+        >>> criterion.observe(logits, index=torch.tensor([0, 1]))
+        >>> criterion(logits, targets, now)
+        tensor([-0.0911,  0.9089])
     """
 
     def __init__(self, num_samples: int, num_classes: int, strength: float = 3.0, momentum: float = 0.7) -> None:

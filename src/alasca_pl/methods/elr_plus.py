@@ -14,7 +14,7 @@ from alasca_pl.methods.elr import PROB_MARGIN, EarlyLearningRegularization
 class EarlyLearningPlus(EarlyLearningRegularization):
     """The criterion of ELR+; mixing, two networks and averaged peers are chosen in its config.
 
-    It differs from ELR's in that predictions are averaged as they are, without a clamp; that the regulariser's strength may
+    It differs from ELR's in that predictions are averaged as they are, without a clamp; that the regularizer's strength may
     grow; and that labels may be sharpened by the average.
 
     Args:
@@ -30,6 +30,21 @@ class EarlyLearningPlus(EarlyLearningRegularization):
         ValueError: If a value is outside its range.
 
     Source: Liu et al., NeurIPS 2020; shengliu66/ELR, ELR_plus.
+
+    References:
+        Liu et al.: Early-Learning Regularization Prevents Memorization of Noisy Labels. NeurIPS 2020.
+        https://arxiv.org/abs/2007.00151
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> criterion = EarlyLearningPlus(num_samples=2, num_classes=3, coef_step=100)
+        >>> criterion.observe(logits, index=torch.tensor([0, 1]))
+        >>> criterion(logits, targets, now)
+        tensor([0.4039, 1.4039])
     """
 
     def __init__(

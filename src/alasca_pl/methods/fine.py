@@ -91,8 +91,8 @@ def clean_posterior(scores: Tensor, label: Tensor, num_classes: int, seed: int) 
 class FineSelector(SampleSelector):
     """Filtering noisy instances via their eigenvectors.
 
-    After a warm-up on all samples, features of the training set are looked at every few epochs, and a sample is kept if
-    the posterior that it aligns with its class is at least ``threshold``. Between looks the selection stays.
+    After a warm-up on all samples, the training set is scanned every few epochs, and a sample is kept if
+    the posterior that it aligns with its class is at least ``threshold``. Between scans the selection stays.
 
     With ``exchange`` each network m trains on the selection of its peer m + 1: F-Coteaching.
 
@@ -100,9 +100,9 @@ class FineSelector(SampleSelector):
         num_samples: N, size of the training split.
         num_classes: K.
         num_networks: M; at least 2 with ``exchange``.
-        warmup_epochs: Epochs on all samples before the first look.
-        every: Epochs between looks.
-        phase: Looks are taken before the epochs E, counted from 1, with ``E > warmup_epochs`` and ``E % every == phase``.
+        warmup_epochs: Epochs on all samples before the first scan.
+        every: Epochs between scans.
+        phase: Scans are made before the epochs E, counted from 1, with ``E > warmup_epochs`` and ``E % every == phase``.
         threshold: zeta, in [0, 1]; 0 keeps all samples.
         reference: Which samples give the direction of a class under a network: ``selected``, those that this network was
             trained on since the last scan, which with ``exchange`` its peer selected; or ``all``.
@@ -115,6 +115,21 @@ class FineSelector(SampleSelector):
     Source: Kim et al., NeurIPS 2021, Algorithm 1; schedule, score and mixture as in Kthyeon/FINE_official. Unlike there,
     features are of images without augmentation, labels stay as they were drawn, and the training loader stays whole:
     samples that are not selected have the weight 0, so that an epoch keeps its number of steps.
+
+    References:
+        Kim et al.: FINE Samples for Learning with Noisy Labels. NeurIPS 2021. https://arxiv.org/abs/2102.11628
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.scan import ScanResult
+        >>> from alasca_pl.core.types import Progress
+        >>> selector = FineSelector(num_samples=5, num_classes=1, num_networks=1, warmup_epochs=0, every=1, phase=0)
+        >>> features = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.1, 1.0], [0.2, 1.0]]])
+        >>> result = ScanResult(label=torch.zeros(5, dtype=torch.int64), features=features)
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> selector.receive_scan(result, now)
+        >>> selector.selected
+        tensor([[ True,  True,  True, False, False]])
     """
 
     first_scan_option = "warmup_epochs"
@@ -177,7 +192,7 @@ class FineSelector(SampleSelector):
         return ScanRequest(features=True) if due else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # A pass may also have been made for another part.
+        # A scan may also have been made for another part.
         if self.scan_request(progress) is None:
             return
         assert result.features is not None

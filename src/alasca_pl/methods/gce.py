@@ -15,7 +15,7 @@ class GeneralisedCrossEntropy(Criterion):
     """The L_q loss ``(1 - p_y^q) / q``, truncated if asked for.
 
     Args:
-        q: Exponent in (0, 1]. Small values learn faster, large values resist wrong labels more.
+        q: Exponent in (0, 1]. Small values learn faster, large values are more robust to noisy labels.
         eps: Probabilities below it count as this value, which bounds the gradient; 1e-4 in jongwooko/ALASCA, 0 in
             Kthyeon/FINE_official.
         truncate_below: The paper's k in (0, 1): a label whose probability is not above it costs the constant L_q(k) and
@@ -28,6 +28,19 @@ class GeneralisedCrossEntropy(Criterion):
         ValueError: If a value is outside its range.
 
     Source: Zhang and Sabuncu, NeurIPS 2018, definitions of L_q and of its truncated form.
+
+    References:
+        Zhang and Sabuncu: Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels. NeurIPS 2018.
+        https://arxiv.org/abs/1805.07836
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> GeneralisedCrossEntropy(q=0.7)(logits, targets, now)
+        tensor([0.3546, 0.8953])
     """
 
     def __init__(

@@ -39,7 +39,7 @@ def class_strengths_from(accuracy: Sequence[float] | None, counts: Sequence[int]
     raw = [doubt / count**_COUNT_EXPONENT if count else 0.0 for doubt, count in zip(doubts, counts)]
     largest = max(raw)
     if largest == 0.0:
-        raise ValueError("class_accuracy is 1 for all classes, which leaves nothing to regularise; use another method")
+        raise ValueError("class_accuracy is 1 for all classes, which leaves nothing to regularize; use another method")
     return [value / largest for value in raw]
 
 
@@ -94,6 +94,17 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
         ValueError: If a value is outside its range, does not have one entry per class, or contradicts another.
 
     Source: Cao et al., ICLR 2021; kaidic/HAR.
+
+    References:
+        Cao et al.: Heteroskedastic and Imbalanced Deep Learning with Adaptive Regularization. ICLR 2021.
+        https://arxiv.org/abs/2006.15766
+
+    Example:
+        >>> regularizer = HeteroskedasticAdaptiveRegularizer(
+        ...     num_classes=3, class_accuracy=[0.9, 0.5, 0.5], class_counts=[100, 100, 25]
+        ... )
+        >>> regularizer.class_strength
+        tensor([0.2187, 0.5743, 1.0000])
     """
 
     class_strength: Tensor

@@ -50,6 +50,11 @@ def two_component_posterior(
 
     Raises:
         ValueError: If ``component`` is unknown or values are not finite or not one-dimensional.
+
+    Example:
+        >>> import numpy as np
+        >>> two_component_posterior(np.array([0.1, 0.2, 0.1, 3.0, 3.1]), "low").round(3).tolist()
+        [1.0, 1.0, 1.0, 0.0, 0.0]
     """
     if component not in ("low", "high"):
         raise ValueError(f"unknown component {component!r}; choose one of low, high")

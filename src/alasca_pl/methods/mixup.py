@@ -26,6 +26,18 @@ class Mixup(InputMixer):
         ValueError: If ``alpha`` is negative or not finite.
 
     Source: Zhang et al., ICLR 2018; the maximum as in shengliu66/ELR.
+
+    References:
+        Zhang et al.: mixup: Beyond Empirical Risk Minimization. ICLR 2018. https://arxiv.org/abs/1710.09412
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Batch, Progress
+        >>> batch = Batch(torch.randn(2, 1, 4, 4), torch.tensor([1, 0]), torch.tensor([5, 6]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> image, targets = Mixup(alpha=1.0, seed=0)(batch, now)
+        >>> targets.weight.sum(dim=0)
+        tensor([1., 1.])
     """
 
     def __init__(self, alpha: float = 1.0, seed: int = 0) -> None:
@@ -35,7 +47,7 @@ class Mixup(InputMixer):
         self.alpha = alpha
         self.seed = seed
 
-    def share(self, step: int) -> float:
+    def own_fraction(self, step: int) -> float:
         """Weight of the first sample at a step, in [0.5, 1]."""
         if self.alpha == 0.0:
             return 1.0
@@ -43,13 +55,13 @@ class Mixup(InputMixer):
         return float(max(draw, 1.0 - draw))
 
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
-        share = self.share(progress.step)
+        own = self.own_fraction(progress.step)
         rng = generator(self.seed, "mixup partners", progress.step)
         place, images, labels, indices = gather_with_places(batch.image, batch.label, batch.index)
         order = torch.randperm(len(labels), generator=rng).to(labels.device)
         partner = order[place]
-        image = share * batch.image + (1.0 - share) * images[partner]
-        weight = torch.tensor([[share], [1.0 - share]], device=labels.device).repeat(1, len(partner))
+        image = own * batch.image + (1.0 - own) * images[partner]
+        weight = torch.tensor([[own], [1.0 - own]], device=labels.device).repeat(1, len(partner))
         return image, Targets(
             torch.stack([batch.label, labels[partner]]),
             torch.stack([batch.index, indices[partner]]),

@@ -1,4 +1,4 @@
-"""The share of wrong labels, estimated from what networks say of the training samples."""
+"""The noise rate, estimated from the networks' losses and predictions for the training samples."""
 
 import logging
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _TOL = 1e-4
 
 
 def mixture_rate(losses: np.ndarray, seed: int = 0) -> float:
-    """Estimate the share of wrong labels by how losses fall into two groups.
+    """Estimate the noise rate by splitting the losses into two groups.
 
     The losses are scaled to [0, 1], two Gaussians are fitted, and the mean posterior of the one with the higher losses is
     the estimate. Hard clean samples are counted as wrong, memorised wrong ones as clean; losses without two groups, such
@@ -44,7 +44,7 @@ def mixture_rate(losses: np.ndarray, seed: int = 0) -> float:
 
 
 def confident_rate(probs: np.ndarray, label: np.ndarray) -> float:
-    """Estimate the share of wrong labels by counting samples that are confidently of another class.
+    """Estimate the noise rate by counting samples that are confidently of another class.
 
     A sample counts for the class of largest probability among those whose probability is at least the mean that samples
     with that label give it; a sample without such a class does not count. The counts of each label are scaled to its
@@ -59,6 +59,16 @@ def confident_rate(probs: np.ndarray, label: np.ndarray) -> float:
         A rate in [0, 1]; 0 if no sample counts.
 
     Source: Northcutt, Jiang and Chuang, JAIR 2021, confident joint.
+
+    References:
+        Northcutt, Jiang and Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels. JAIR 2021.
+        https://arxiv.org/abs/1911.00068
+
+    Example:
+        >>> import numpy as np
+        >>> probs = np.array([[0.9, 0.1], [0.05, 0.95], [0.1, 0.9], [0.2, 0.8]])
+        >>> confident_rate(probs, label=np.array([0, 0, 1, 1]))
+        0.25
     """
     num_classes = probs.shape[1]
     of_label = np.bincount(label, minlength=num_classes)
@@ -79,10 +89,10 @@ def confident_rate(probs: np.ndarray, label: np.ndarray) -> float:
 def estimate_noise_rate(
     losses: np.ndarray, probs: np.ndarray | None = None, label: np.ndarray | None = None, seed: int = 0
 ) -> float:
-    """Estimate the share of wrong labels without clean ones: the smaller of two estimates, averaged over networks.
+    """Estimate the noise rate without clean labels: the smaller of two estimates, averaged over networks.
 
     Early in a run both err upwards in their own way: the mixture where clean samples are hard, the confident joint where the
-    network is poor. Once wrong labels are learned by heart both take them for right. On the 1,297 digits after 10 to 20
+    network is poor. Once noisy labels are memorised both count them as clean. On the 1,297 digits after 10 to 20
     epochs the smaller one was within 0.04 of the true rate (0 to 0.72); for a small network that gets a third of CIFAR-10
     right after 10 epochs on 2,000 images it was up to 0.37 off.
 
@@ -110,10 +120,22 @@ def estimate_noise_rate(
 
 
 class NoiseRateEstimate(nn.Module):
-    """An estimate of the share of wrong labels that is part of the checkpoint; see ``estimate_noise_rate``.
+    """An estimate of the noise rate that is part of the checkpoint; see ``estimate_noise_rate``.
 
     Args:
         seed: Of the mixture's start.
+
+    References:
+        Li, Socher and Hoi: DivideMix: Learning with Noisy Labels as Semi-supervised Learning. ICLR 2020.
+        https://arxiv.org/abs/2002.07394
+        Northcutt, Jiang and Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels. JAIR 2021.
+        https://arxiv.org/abs/1911.00068
+
+    Example:
+        >>> import torch
+        >>> estimate = NoiseRateEstimate()
+        >>> round(estimate.update(torch.tensor([[0.1, 0.2, 0.1, 3.0]]), epoch=1), 2)
+        0.25
     """
 
     rate: float | None
@@ -169,7 +191,7 @@ class NoiseRateEstimate(nn.Module):
 
 
 class NeedsNoiseRate(ScanningPart):
-    """A part that is told the share of wrong labels or estimates it once; for methods to inherit from beside their slot.
+    """A part that is given the noise rate or estimates it once; for methods to inherit from beside their slot.
 
     Attributes:
         noise_rate: As it was given.

@@ -26,6 +26,19 @@ class SymmetricCrossEntropy(Criterion):
         ValueError: If a value is outside its range.
 
     Source: Wang et al., ICCV 2019; constants from Kthyeon/FINE_official for CIFAR-10.
+
+    References:
+        Wang et al.: Symmetric Cross Entropy for Robust Learning with Noisy Labels. ICCV 2019.
+        https://arxiv.org/abs/1908.06112
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> SymmetricCrossEntropy(ce_weight=0.1, reverse_weight=1.0)(logits, targets, now)
+        tensor([1.3798, 3.1618])
     """
 
     def __init__(

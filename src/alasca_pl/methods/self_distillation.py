@@ -38,6 +38,21 @@ class SelfDistillation(Regularizer):
         ValueError: If a value is outside its range, or features have different widths at the first step.
 
     Source: Zhang et al., ICCV 2019; luanyunteng/pytorch-be-your-own-teacher.
+
+    References:
+        Zhang et al.: Be Your Own Teacher: Improve the Performance of Convolutional Neural Networks via Self Distillation.
+        ICCV 2019. https://arxiv.org/abs/1905.08094
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import NetworkOutput, Progress, StepView, Targets
+        >>> targets = Targets.unmixed(label=torch.tensor([0, 1]), index=torch.tensor([0, 1]))
+        >>> now = Progress(epoch=60, step=600, max_epochs=120, steps_per_epoch=10)
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        >>> output = NetworkOutput(logits, aux_logits=(logits,), features=logits, aux_features=(logits + 1.0,))
+        >>> view = StepView(output, targets, base_loss=torch.zeros(2), weight=torch.ones(2), progress=now)
+        >>> SelfDistillation(feature_weight=0.1)(view)
+        tensor([1.9232, 2.8232])
     """
 
     needs = frozenset({"aux_logits"})

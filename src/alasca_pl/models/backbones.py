@@ -70,6 +70,13 @@ def torchvision_resnet(
 
     Raises:
         ValueError: If torchvision has no such ResNet, the stem is unknown, or pretrained weights do not fit the stem.
+
+    References:
+        He et al.: Deep Residual Learning for Image Recognition. CVPR 2016. https://arxiv.org/abs/1512.03385
+
+    Example:
+        >>> torchvision_resnet("resnet18").channels
+        (64, 128, 256, 512)
     """
     if stem not in ("cifar", "imagenet"):
         raise ValueError(f"unknown stem {stem!r}; choose one of cifar, imagenet")
@@ -120,6 +127,11 @@ def small_resnet(
 
     Raises:
         ValueError: If a count is below 1 or ``norm`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> [tuple(each.shape) for each in small_resnet(in_channels=1)(torch.zeros(2, 1, 16, 16))]
+        [(2, 16, 16, 16), (2, 32, 8, 8), (2, 64, 4, 4)]
     """
     for what, count in (("width", width), ("blocks", blocks), ("num_stages", num_stages)):
         if count < 1:

@@ -20,6 +20,13 @@ class Network(nn.Module):
 
     Attributes:
         feature_size: D, input size of the main head.
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.models.backbones import small_resnet
+        >>> network = Network(small_resnet(in_channels=1), num_classes=10)
+        >>> network(torch.zeros(2, 1, 16, 16)).logits.shape
+        torch.Size([2, 10])
     """
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:

@@ -55,6 +55,13 @@ def preact_resnet18(in_channels: int = 3, norm: str = "batch") -> StagedBackbone
         ValueError: If ``norm`` is unknown.
 
     Source: LiJunnan1992/DivideMix, shengliu66/ELR.
+
+    References:
+        He et al.: Identity Mappings in Deep Residual Networks. ECCV 2016. https://arxiv.org/abs/1603.05027
+
+    Example:
+        >>> preact_resnet18().reductions
+        (1, 2, 4, 8)
     """
     make_norm = norm_layer(norm)
     channels = (64, 128, 256, 512)

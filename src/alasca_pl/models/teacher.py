@@ -33,6 +33,21 @@ class WeightAverage(nn.Module):
 
     Source: schedules and statistics as in shengliu66/ELR, where the copy starts from random weights of its own and not from
     those of the network.
+
+    References:
+        Tarvainen and Valpola: Mean teachers are better role models. NeurIPS 2017. https://arxiv.org/abs/1703.01780
+        Liu et al.: Early-Learning Regularization Prevents Memorization of Noisy Labels. NeurIPS 2020.
+        https://arxiv.org/abs/2007.00151
+
+    Example:
+        >>> import torch
+        >>> network = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.constant_(network.weight, 2.0)
+        >>> teacher = WeightAverage(network, momentum=0.75)
+        >>> _ = torch.nn.init.constant_(network.weight, 6.0)
+        >>> teacher.update(network)
+        >>> teacher.average.weight.item()
+        3.0
     """
 
     def __init__(

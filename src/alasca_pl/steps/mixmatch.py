@@ -1,4 +1,4 @@
-"""Semi-supervised training of networks on labels that a selector trusts and guesses for the rest."""
+"""Semi-supervised training of networks on the labels that a selector keeps and on guesses for the rest."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -45,14 +45,14 @@ class _Pool(NamedTuple):
 
 
 class MixMatchStep:
-    """Supervised for some epochs, then MixMatch with labels that are refined where trusted and guessed elsewhere.
+    """Supervised for some epochs, then MixMatch with labels that are refined where the selector keeps them and guessed elsewhere.
 
     Samples to which the selector gives a weight above 0 are labelled, the others' labels are ignored. From two views of
     each sample and each network's predictions for them come the targets; then views and targets are mixed among each
     other and each network is trained on the mixture, by cross-entropy on labelled and by squared error on unlabelled
     rows, with a penalty on the mean prediction's distance from uniform.
 
-    Differences from LiJunnan1992/DivideMix, whose loaders deal equal numbers of labelled and unlabelled samples and which
+    Differences from LiJunnan1992/DivideMix, whose loaders yield equal numbers of labelled and unlabelled samples and which
     trains one network for an epoch while the other stays as it is:
 
     * A batch holds the training set's samples as they come, so that an epoch sees each once whatever is selected, and
@@ -69,12 +69,12 @@ class MixMatchStep:
         num_classes: K.
         seed: Of mixing weights and pairs.
         temperature: Targets are raised to the power of its inverse; 1 leaves them.
-        alpha: Mixing weights are drawn from Beta(alpha, alpha), the larger share is the row's own.
+        alpha: Mixing weights are drawn from Beta(alpha, alpha), the larger part is the row's own.
         strength_unlabelled: Factor of the squared error at the end of its ramp.
         ramp_epochs: Epochs after the warm-up over which that factor rises from 0.
         warmup_epochs: Epochs of plain training before.
-        warmup_penalty: Factor of a penalty on confident predictions during the warm-up, for noise that does not look
-            like chance.
+        warmup_penalty: Factor of a penalty on confident predictions during the warm-up, for noise that is not
+            uniform.
         mix: ``all`` trains on all rows; ``labelled`` on labelled ones only, mixed with any.
         views: The two views of each sample; see ``Step.views``.
 
@@ -82,6 +82,12 @@ class MixMatchStep:
         ValueError: If an argument is outside its range, or at a step if the parts or the batch do not fit.
 
     Source: Li, Socher and Hoi, ICLR 2020, algorithm 1; Berthelot et al., NeurIPS 2019.
+
+    References:
+        Li, Socher and Hoi: DivideMix: Learning with Noisy Labels as Semi-supervised Learning. ICLR 2020.
+        https://arxiv.org/abs/2002.07394
+        Berthelot et al.: MixMatch: A Holistic Approach to Semi-Supervised Learning. NeurIPS 2019.
+        https://arxiv.org/abs/1905.02249
     """
 
     views: tuple[Any, ...]
@@ -213,11 +219,11 @@ class MixMatchStep:
             rows: R, rows of the global batch, first all first views, then all second ones.
 
         Returns:
-            The share of a row's own image in [0.5, 1] and the partner of each row, int64 (R,); the same on all ranks.
+            The weight of a row's own image in [0.5, 1] and the partner of each row, int64 (R,); the same on all ranks.
         """
-        share = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(self.alpha, self.alpha)
+        drawn = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(self.alpha, self.alpha)
         order = torch.randperm(rows, generator=generator(self.seed, "mixmatch", step, number))
-        return float(max(share, 1.0 - share)), order
+        return float(max(drawn, 1.0 - drawn)), order
 
     def _losses(
         self, mixed: Sequence[_Mixed], batch_size: int, progress: Progress
@@ -240,10 +246,10 @@ class MixMatchStep:
         )
         loss_unlabelled = loss_unlabelled / _at_least_one(unlabelled)
         # The penalty is no mean over rows, so each rank needs its value at the mean over all ranks, but the slope of its
-        # own share: the averaged gradients are then those of one process.
-        share = _at_least_one(total).unsqueeze(1)
-        mean = mean_probs / share
-        mean = mean + (probs_everywhere / share - mean).detach()
+        # own part: the averaged gradients are then those of one process.
+        count = _at_least_one(total).unsqueeze(1)
+        mean = mean_probs / count
+        mean = mean + (probs_everywhere / count - mean).detach()
         mean = torch.where(total.unsqueeze(1) > 0, mean, torch.full_like(mean, 1.0 / classes))
         loss_prior = -(mean.clamp_min(torch.finfo(mean.dtype).tiny) * classes).log().mean(dim=1)
 
@@ -308,7 +314,7 @@ def semi_supervised_ramp(progress: Progress, warmup_epochs: float, ramp_epochs: 
 
 
 def _predict(method: Method, batch: Batch) -> tuple[list[NetworkOutput], list[Tensor]]:
-    """What each network says of the first views, with a graph if regularizers need one, and of the second."""
+    """Outputs of each network for the first views, with a graph if regularizers need one, and of the second."""
     outputs: list[NetworkOutput] = []
     second: list[Tensor] = []
     for network, mapping in zip(method.networks, method.regularizers):

@@ -1,4 +1,4 @@
-"""The contract of a step, and what steps share."""
+"""The contract of a step, and what steps have in common."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ def unmixed_logits(method: Method, outputs: Sequence[NetworkOutput], batch: Batc
 
     Args:
         method: The method.
-        outputs: What each network said of the images, which a mixer may have mixed.
+        outputs: Of each network for the images, which a mixer may have mixed.
         batch: The batch.
 
     Returns:

@@ -47,9 +47,9 @@ class SupervisedStep:
         counts = torch.cat([weight.sum(dim=1), weight.new_tensor([float(len(batch.label))])])
         counts = sum_ranks(counts) / world_size()
         selected, batch_size = counts[:-1], counts[-1]
-        share = batch_size if method.selector is not None and method.selector.normalise == "batch" else selected
+        divisor = batch_size if method.selector is not None and method.selector.normalise == "batch" else selected
         # An empty selection must still touch all parameters with a gradient of zero.
-        base = (weight * losses).sum(dim=1) / torch.where(share > 0, share, torch.ones_like(share))
+        base = (weight * losses).sum(dim=1) / torch.where(divisor > 0, divisor, torch.ones_like(divisor))
 
         terms = numbered("loss_base", base.detach())
         views = step_views(outputs, targets, losses, weight, progress)

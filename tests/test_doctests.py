@@ -1,0 +1,33 @@
+"""The examples in docstrings, run as they stand."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import alasca_pl
+
+# Importing the first runs the command line.
+NOT_IMPORTED = ("alasca_pl.cli.__main__",)
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(alasca_pl.__path__, "alasca_pl.") if module.name not in NOT_IMPORTED
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_say(name: str):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_examples_exist():
+    """A count of statements, so that none is lost because its form is not recognised."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = {
+        test.name: len(test.examples)
+        for name in MODULES
+        for test in finder.find(importlib.import_module(name))
+        if test.examples
+    }
+    assert len(found) >= 30
+    assert sum(found.values()) >= 150
