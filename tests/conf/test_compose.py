@@ -234,6 +234,11 @@ def test_the_paper_s_constants():
         (["data=cifar10", "model=small"], "model.backbone.num_stages", 3),
         (["data=digits", "alasca=none"], "regularizers", {}),
         (["data=digits"], "regularizers.alasca.strength", 6.0),
+        # Stated in train.yaml only.
+        (["data=cifar10"], "regularizers.alasca.strength", 2.0),
+        (["data=npz", "data.path=x"], "model.backbone.num_stages", 3),
+        (["data=cifar10", "data.subset_size=100"], "data.subset_size", 100),
+        (["data=digits", "data.subset_redraw=false"], "data.subset_redraw", False),
         (["aux=last"], "aux.stages", "last"),
         (["alasca=none"], "aux.stages", []),
         (["method=als_ema"], "criterion.momentum", 0.7),

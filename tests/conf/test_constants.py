@@ -1,5 +1,6 @@
 """Constants that depend on data and noise: each applies where its entry says so, and nowhere else."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import Composed, compose_config
-from alasca_pl.cli.constants import Noise, select
+from alasca_pl.cli.constants import Noise, merged_values, select
 from alasca_pl.core.errors import UserError
 from running import METHODS, command
 
@@ -19,6 +20,7 @@ KINDS = ("symmetric", "asymmetric", "pairflip", "instance", "human", "matrix", "
 DATA = sorted(path.stem for path in (CONF_DIR / "data").glob("*.yaml"))
 
 
+@functools.cache
 def composed(*overrides: str) -> Composed:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return compose_config("train", overrides)
@@ -165,8 +167,6 @@ def test_later_entries_overrule_earlier_ones_value_by_value():
         "theirs": {"data": "other", "set": {"a": {"x": 3}}},
         "dropped": None,
     }
-    from alasca_pl.cli.constants import merged_values
-
     assert merged_values(select(entries, "toy", Noise("pairflip", None))) == {"a": {"x": 1, "y": 2}}
     assert merged_values(select(entries, "toy", Noise("human", None))) == {"a": {"x": 1, "y": 1}}
     assert merged_values(select(entries, "other", Noise(None, None))) == {"a": {"x": 3, "y": 1}}

@@ -16,7 +16,7 @@ from alasca_pl.core.errors import UserError
 
 _DATA_GROUPS = ("data", "seed", "experiment", "suggested")
 _HELP = """\
-alasca-noise: wrong labels as files, drawn once for many runs.
+alasca-noise: noisy labels as files, drawn once for many runs.
 
   alasca-noise make [OVERRIDES] [output=noise.npz] [plot=FILE.png]   draw the labels that such a run would draw, and write them
   alasca-noise inspect FILE [plot=FILE.png]                          rates and confusions in a file; needs no data
@@ -35,7 +35,7 @@ alasca-noise make --help lists the groups."""
 
 
 def noise() -> None:
-    """``alasca-noise``: make, inspect and verify files of wrong labels."""
+    """``alasca-noise``: make, inspect and verify files of noisy labels."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_HELP)
