@@ -196,7 +196,7 @@ def test_corrupt_images_are_left_out_on_request_and_counted(own, tmp_path):
     (folder / "test" / "owl" / "01.jpg").write_text("no image")
     before = snapshot(folder)
     made = run(tmp_path / "made", "data=folder", f"data.root={folder}", "data.on_corrupt=skip", "data.num_val=0")
-    assert (made.record["data"]["train"], made.record["data"]["test"]) == (59, 23)
+    assert (made.record["data"]["sizes"]["train"], made.record["data"]["sizes"]["test"]) == (59, 23)
     assert made.record["data"]["skipped"] == 2
     assert "left out" in made.shown
     assert "'train/cat/03.jpg' (the file is empty)" in made.shown
@@ -272,7 +272,7 @@ def test_the_layout_of_clothing1m_trains(tmp_path, redraw):
         "data.batch_size=7", "data.subset_size=28", f"data.subset_redraw={str(redraw).lower()}",
     )  # fmt: skip
     data = made.record["data"]
-    assert (data["train"], data["val"], data["test"], data["num_classes"]) == (43, 14, 14, 14)
+    assert (data["sizes"], data["num_classes"]) == ({"train": 43, "val": 14, "test": 14}, 14)
     assert data["class_names"][8] == "Down Coat"
     # 28 of 43 samples, 2 of each class, make 4 batches of 7.
     assert [row["step"] for row in made.rows] == ["4", "8"]
@@ -302,7 +302,7 @@ def test_the_layout_of_mini_webvision_trains_and_is_measured_on_imagenet(tmp_pat
     before = snapshot(root)
     made = run(tmp_path / "made", "data=webvision", f"data.root={root}", *LAYOUT)
     data = made.record["data"]
-    assert (data["train"], data["test"], data["imagenet"], data["num_classes"]) == (100, 13, 10, 50)
+    assert (data["sizes"], data["num_classes"]) == ({"train": 100, "test": 13, "imagenet": 10}, 50)
     for rule in ("main", "ensemble_all", "main_last"):
         name = f"imagenet/acc_{rule}"
         assert made.rows[-1][name] != ""
@@ -358,7 +358,7 @@ def test_without_clean_labels_nothing_that_needs_them_is_measured(undivided, tmp
     assert "Validation accuracy (given labels)" in made.shown
     assert f"{made.record['metrics']['last']['val/acc_main']:.2%}" in made.shown
     assert "which labels are wrong is not known" in made.shown
-    assert "learned by heart" not in made.shown
+    assert "memorised" not in made.shown
     assert "AUROC" not in made.shown
     with np.load(made.folder / "noise.npz") as file:
         assert "clean_label" not in file.files or not file["clean_label"].size
@@ -411,7 +411,7 @@ def test_clean_labels_of_a_table_are_measured_with_and_nothing_else(undivided, t
 def test_a_run_without_validation_and_test_split_still_ends_well(undivided, tmp_path):
     made = run(tmp_path, "data=folder", f"data.root={undivided}", "data.num_val=0")
     assert {path.name for path in (made.folder / "checkpoints").iterdir()} == {"last.ckpt"}
-    assert made.record["data"]["train"] == 60
+    assert made.record["data"]["sizes"]["train"] == 60
     assert "Test accuracy" not in made.shown
 
 
@@ -422,5 +422,5 @@ def test_links_to_images_are_followed_but_nothing_is_written_there(own, tmp_path
     (root / "test").symlink_to(own / "folder" / "test")
     before = snapshot(own)
     made = run(tmp_path / "made", "data=folder", f"data.root={root}")
-    assert made.record["data"]["train"] + made.record["data"]["val"] == 60
+    assert made.record["data"]["sizes"]["train"] + made.record["data"]["sizes"]["val"] == 60
     assert snapshot(own) == before

@@ -52,7 +52,7 @@ def test_record_says_what_was_run_on_what(run):
     assert record["status"] == "finished"
     assert record["overrides"] == ["trainer=smoke"]
     assert (record["choices"]["method"], record["choices"]["alasca"], record["seed"]) == ("ce", "digits", 0)
-    assert {"train", "val", "test"} <= record["data"].keys()
+    assert {"train", "val", "test"} <= record["data"]["sizes"].keys()
     assert {"python", "torch", "lightning", "alasca-pl"} <= record["versions"].keys()
     assert record["noise"]["kind"] == "symmetric"
     # 80 % redrawn of 1,297: 0.72 wrong on average, 5 sd.
@@ -117,14 +117,14 @@ def test_a_loaded_run_reproduces_its_last_test_accuracy(run, rule):
         right += sum(int(s.argmax()) == int(y) for s, y in zip(scores, batch.label))
         total += len(batch.label)
     assert total == 400
-    assert right / total == pytest.approx(loaded.record["metrics"]["last"][f"test/acc_{rule}"], abs=1e-6)
+    assert right / total == pytest.approx(loaded.record.metrics["last"][f"test/acc_{rule}"], abs=1e-6)
 
 
 def test_a_loaded_run_knows_its_history(run):
     loaded = alasca_pl.load_run(run)
     assert not loaded.module.training
     assert (loaded.epoch, len(loaded.history), loaded.folder) == (1, 2, run)
-    assert loaded.history[-1] == loaded.record["metrics"]["last"]
+    assert loaded.history[-1] == loaded.record.metrics["last"]
     assert loaded.facts.num_samples == 1_297
     assert loaded.config == yaml.safe_load((run / "config.yaml").read_text())
 
@@ -151,7 +151,7 @@ def test_evaluation_prints_and_writes_the_accuracy(run, tmp_path, split):
     assert outcome.code == 0, outcome
     result = json.loads((tmp_path / "figures.json").read_text())
     record = read_record(run)
-    assert result["samples"] == record["data"][split]
+    assert result["samples"] == record["data"]["sizes"][split]
     for head in HEADS:
         assert f"{result['accuracy'][head]:.2%}" in outcome.out
         if split != "train":

@@ -40,8 +40,8 @@ slow = pytest.mark.slow
 
 
 def assert_whole(folder, record, epochs=3):
-    assert record["status"] == "finished"
-    last = record["metrics"]["last"]
+    assert record.status == "finished"
+    last = record.metrics["last"]
     assert last["epoch"] == epochs - 1
     assert [name for name, value in last.items() if not math.isfinite(value)] == []
     values = checkpoint(folder)["state_dict"].items()
@@ -51,7 +51,7 @@ def assert_whole(folder, record, epochs=3):
 def assert_phases(folder, record, method):
     """The tiny run has come to where the method does what it is for."""
     if method in SELECTING:
-        assert 0.0 < record["metrics"]["last"]["select/rate"] < 1.0
+        assert 0.0 < record.metrics["last"]["select/rate"] < 1.0
     if method == "cdr":
         state = checkpoint(folder)["state_dict"]["method.gradient_transform.estimate._extra_state"]
         assert state["epoch"] == 1 and 0.0 < state["rate"] < 1.0
@@ -108,7 +108,7 @@ def test_a_run_with_an_oracle_opens_without_its_data(tmp_path, method, slot):
     train(tmp_path / "run", *SMALLER, *method_overrides(method), f"{slot}.noise_rate=oracle")
     opened = load_run(tmp_path / "run")
     rate = getattr(opened.module.method, slot).noise_rate
-    assert rate == opened.record["noise"]["realised_rate"]
+    assert rate == opened.record.noise.realised_rate
 
 
 @pytest.mark.parametrize(("method", "more"), [("dividemix", ()), ("crust", ("+data.subset_size=100",))])
@@ -133,13 +133,13 @@ def test_two_processes_equal_one(tmp_path, method, alasca):
     one, two = train(tmp_path / "one", *overrides), train(tmp_path / "two", *TWO, *overrides)
     assert_whole(tmp_path / "two", two)
     assert_phases(tmp_path / "two", two, method)
-    assert (one["processes"], two["processes"]) == (1, 2)
+    assert (one.processes, two.processes) == (1, 2)
     states = [checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two")]
     assert states[0]["method.networks.0.head.weight"].dtype == torch.float64
     assert distance(*states) < 1e-12
-    assert one["metrics"]["last"].keys() == two["metrics"]["last"].keys()
-    for name, value in one["metrics"]["last"].items():
-        assert two["metrics"]["last"][name] == pytest.approx(value, abs=1e-9), name
+    assert one.metrics["last"].keys() == two.metrics["last"].keys()
+    for name, value in one.metrics["last"].items():
+        assert two.metrics["last"][name] == pytest.approx(value, abs=1e-9), name
 
 
 @slow
@@ -153,7 +153,7 @@ def test_two_processes_equal_one_in_single_precision(tmp_path, method):
     record = train(tmp_path / "one", *overrides)
     train(tmp_path / "two", *TWO, *overrides)
     if method in SELECTING:
-        assert record["metrics"]["last"]["select/rate"] < 1.0
+        assert record.metrics["last"]["select/rate"] < 1.0
     assert distance(*(checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))) < 1e-6
 
 
@@ -172,7 +172,7 @@ def test_two_processes_go_on_where_they_were(tmp_path, method):
 def test_methods_of_one_network_train_two(tmp_path, method):
     record = train(tmp_path / "run", *SMALLER, *method_overrides(method, "paper"), "num_networks=2")
     assert_whole(tmp_path / "run", record)
-    last = record["metrics"]["last"]
+    last = record.metrics["last"]
     assert {"val/acc_network_0", "val/acc_network_1", "train/loss_base/0", "train/loss_base/1"} <= last.keys()
     # They start apart and stay so.
     assert last["train/loss_base/0"] != last["train/loss_base/1"]

@@ -32,9 +32,9 @@ def test_two_processes_equal_one_whatever_is_selected_where(tmp_path, which, nor
     overrides = (*SIZE, "method=elr", "alasca=paper", *selecting(which), f"+selector.normalise={normalise}")
     one, two = train(tmp_path / "one", *overrides), train(tmp_path / "two", *TWO, *overrides)
     assert distance(state(tmp_path / "one"), state(tmp_path / "two")) < 1e-12
-    for name, value in one["metrics"]["last"].items():
-        assert math.isfinite(value) and two["metrics"]["last"][name] == pytest.approx(value, abs=1e-9), name
-    share = one["metrics"]["last"]["select/rate"]
+    for name, value in one.metrics["last"].items():
+        assert math.isfinite(value) and two.metrics["last"][name] == pytest.approx(value, abs=1e-9), name
+    share = one.metrics["last"]["select/rate"]
     assert share == {"none": 0.0, "last": 1 / 32}.get(which, 0.5)
 
 
@@ -55,7 +55,7 @@ def test_semi_supervised_steps_take_whatever_each_process_has(tmp_path, which, m
     overrides = (*SIZE, "method=dividemix", "alasca=paper", "step.warmup_epochs=0", f"step.mix={mix}")
     overrides = (*overrides, "~selector", *selecting(which))
     record = train(tmp_path / "run", *TWO, *overrides)
-    last = record["metrics"]["last"]
-    assert record["status"] == "finished"
+    last = record.metrics["last"]
+    assert record.status == "finished"
     assert all(math.isfinite(value) for value in last.values())
     assert last["select/rate"] == {"none": 0.0, "last": 1 / 32, "all": 1.0}.get(which, 0.5)

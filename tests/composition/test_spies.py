@@ -43,9 +43,9 @@ def train_twice(tmp_path, *overrides):
     with mock.patch("alasca_pl.runs.training_run.build_data", with_other_truth):
         other = train(tmp_path / "other", *SMALLER, *overrides)
     # What is measured must show that the replacement has reached the run.
-    assert record["noise"]["sha256"] == other["noise"]["sha256"]
-    assert abs(record["noise"]["realised_rate"] - other["noise"]["realised_rate"]) > 0.1
-    assert record["metrics"]["last"]["train/acc_clean"] != other["metrics"]["last"]["train/acc_clean"]
+    assert record.noise.sha256 == other.noise.sha256
+    assert abs(record.noise.realised_rate - other.noise.realised_rate) > 0.1
+    assert record.metrics["last"]["train/acc_clean"] != other.metrics["last"]["train/acc_clean"]
     return record, other
 
 
@@ -63,7 +63,7 @@ FAST = sorted(set(METHODS) - {"als", "als_ema", "gce", "sce", "uls"})
 def test_other_truths_change_no_bit(tmp_path, method):
     record, other = train_twice(tmp_path, *method_overrides(method, "paper"))
     assert_blind(tmp_path)
-    assert record["oracle"] == other["oracle"] == []
+    assert record.oracle == other.oracle == []
 
 
 @pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
@@ -72,7 +72,7 @@ def test_an_oracle_does_change_them(tmp_path, method, slot):
     record, other = train_twice(tmp_path, *method_overrides(method), *ORACLE[method])
     with pytest.raises(AssertionError, match="differs"):
         assert_blind(tmp_path)
-    assert record["oracle"] == other["oracle"] == [slot]
+    assert record.oracle == other.oracle == [slot]
 
 
 @pytest.mark.parametrize("rate", slow_unless(("${noise.rate}",), ["0.3", "estimated", "${noise.rate}"]))
@@ -80,7 +80,7 @@ def test_an_oracle_does_change_them(tmp_path, method, slot):
 def test_a_given_or_estimated_rate_is_no_oracle(tmp_path, method, slot, rate):
     record, _ = train_twice(tmp_path, *method_overrides(method), f"{slot}.noise_rate={rate}")
     assert_blind(tmp_path)
-    assert record["oracle"] == []
+    assert record.oracle == []
 
 
 class Traitor(CrossEntropy):

@@ -38,8 +38,8 @@ def test_two_processes_equal_one(tmp_path, method, precision, epochs, tolerance)
 
 
 def test_metrics_of_two_processes_equal_those_of_one(tmp_path):
-    one = train(tmp_path / "one", "trainer.precision=64-true")["metrics"]["last"]
-    two = train(tmp_path / "two", *TWO, "trainer.precision=64-true")["metrics"]["last"]
+    one = train(tmp_path / "one", "trainer.precision=64-true").metrics["last"]
+    two = train(tmp_path / "two", *TWO, "trainer.precision=64-true").metrics["last"]
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert two[name] == pytest.approx(value, abs=1e-9), name

@@ -33,8 +33,8 @@ def test_batches_made_on_the_gpu_are_those_of_the_cpu(generator):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_a_run_ends_with_finite_figures_and_opens_on_the_cpu(tmp_path, precision):
     record = train(tmp_path / "run", *GPU, f"trainer.precision={precision}", "alasca=paper", "model.norm=batch")
-    assert record["status"] == "finished"
-    assert record["hardware"]["gpus"]
+    assert record.status == "finished"
+    assert record.hardware["gpus"]
     values = tensors(checkpoint(tmp_path / "run")["state_dict"]).values()
     assert all(value.isfinite().all() for value in values if isinstance(value, torch.Tensor))
     run = load_run(tmp_path / "run")
@@ -57,4 +57,4 @@ def test_gpu_and_cpu_take_the_same_steps(tmp_path):
 def test_resume_on_the_gpu(tmp_path):
     train(tmp_path / "run", *GPU, "epochs=1")
     record = train(tmp_path / "run", *GPU, "epochs=3", f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
-    assert record["metrics"]["last"]["epoch"] == 2
+    assert record.metrics["last"]["epoch"] == 2

@@ -1,12 +1,11 @@
 """Nothing that exists is lost: folders and resumes that would overwrite something are refused."""
 
-import json
-
 import pytest
 
 from alasca_pl.cli.arguments import quote_paths
 from alasca_pl.cli.train_command import comparison
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.record import RunRecord
 from alasca_pl.runs import training_run as runs
 from running import config_for, train
 
@@ -47,7 +46,7 @@ def test_going_on_from_the_best_checkpoint_would_lose_what_came_after(finished):
 def test_a_branch_from_the_best_checkpoint_gets_its_own_folder(finished, tmp_path):
     before = _files(finished)
     record = train(tmp_path / "branch", "epochs=3", f"ckpt_path={finished}/checkpoints/best.ckpt")
-    assert record["status"] == "finished" and record["metrics"]["last"]["epoch"] == 2
+    assert record.status == "finished" and record.metrics["last"]["epoch"] == 2
     assert _files(finished) == before
 
 
@@ -62,14 +61,14 @@ def test_a_folder_reached_by_another_path_is_the_same(finished, tmp_path, monkey
     train(folder, "epochs=1")
     monkeypatch.chdir(folder)
     record = train(folder, "epochs=2", "ckpt_path=../run/checkpoints/last.ckpt")
-    assert record["metrics"]["last"]["epoch"] == 1
+    assert record.metrics["last"]["epoch"] == 1
 
 
 def test_failed_runs_say_why_and_keep_their_metrics(tmp_path):
     with pytest.raises(FloatingPointError, match=r"not finite in epoch \d+, step \d+; samples"):
         train(tmp_path / "run", "optim.lr=1e30", "epochs=4", "alasca=none")
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert record["status"] == "failed" and "FloatingPointError" in record["problem"]
+    record = RunRecord.read(tmp_path / "run" / "record.json")
+    assert record.status == "failed" and "FloatingPointError" in record.problem
 
 
 @pytest.mark.parametrize("value", ["abc", "null", "-1", "true"])

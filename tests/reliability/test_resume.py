@@ -56,9 +56,9 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, method, every):
     assert 0 < resumed_at[0] <= steps[0] and resumed_at[-1] <= steps[-1]
     again = train(killed, *overrides, _last(killed))
     _assert_same_run(killed, whole)
-    assert again["metrics"] == record["metrics"]
-    assert again["sessions"][0]["resumed_from"] is None
-    assert len(again["sessions"]) == 1 + len(steps)
+    assert again.metrics == record.metrics
+    assert again.sessions[0].resumed_from is None
+    assert len(again.sessions) == 1 + len(steps)
 
 
 def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -93,4 +93,4 @@ def test_last_is_the_last_epoch_and_best_the_best(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 4
     best = torch.load(folder / "best.ckpt", weights_only=True)["epoch"]
-    assert best == record["metrics"]["best_val"]["epoch"]
+    assert best == record.metrics["best_val"]["epoch"]

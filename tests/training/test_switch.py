@@ -25,9 +25,9 @@ def test_strength_zero_equals_absence_bit_for_bit(tmp_path, host):
     assert any(name.endswith("running_mean") for name in without)
     assert_same_bits(without, {name: with_zero[name] for name in without})
     assert all(".aux_heads." in name or ".alasca." in name for name in with_zero.keys() - without.keys())
-    for name, value in off["metrics"]["last"].items():
-        assert zero["metrics"]["last"][name] == value, name
-    assert off["noise"] == zero["noise"]
+    for name, value in off.metrics["last"].items():
+        assert zero.metrics["last"][name] == value, name
+    assert off.noise == zero.noise
 
 
 def test_the_penalty_reaches_the_backbone(tmp_path):
@@ -49,6 +49,6 @@ def test_wrong_samples_are_trusted_less(tmp_path):
         "data.max_train_samples=600",
     )
     record = train(tmp_path / "run", *overrides, "alasca=paper")
-    last = record["metrics"]["last"]
+    last = record.metrics["last"]
     assert last["alasca/confidence_clean"] > last["alasca/confidence_wrong"]
     assert last["alasca/auroc"] > 0.8

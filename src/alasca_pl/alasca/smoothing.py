@@ -22,20 +22,6 @@ def check_smoothing(smoothing: float) -> None:
         raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is plain cross-entropy")
 
 
-def omega(logits: Tensor) -> Tensor:
-    """The regularizer that label smoothing adds: the sum over all classes of their negative log-probabilities.
-
-    Args:
-        logits: (B, K).
-
-    Returns:
-        (B,), at least ``K log K``, with equality where all logits are equal.
-
-    Source: Omega(f) = K logsumexp(f) - sum f, Eq. 1 of the ALASCA paper.
-    """
-    return -F.log_softmax(full_precision(logits), dim=1).sum(dim=1)
-
-
 def smoothed_loss(logits: Tensor, label: Tensor, smoothing: Tensor, target: SmoothingTarget = "others") -> Tensor:
     """Cross-entropy against labels that are smoothed by a different amount for each sample.
 

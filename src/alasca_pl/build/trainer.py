@@ -1,11 +1,10 @@
 """From a resolved config to the trainer with its callbacks."""
 
-from pathlib import Path
-
 import lightning as L
 
 from alasca_pl.build.make import Config, make
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
@@ -14,7 +13,7 @@ from alasca_pl.training.callbacks.monitor import NoiseMonitor
 from alasca_pl.training.callbacks.scans import ScanCallback
 
 
-def build_trainer(config: Config, data: NoisyDataModule, folder: Path) -> L.Trainer:
+def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L.Trainer:
     """Make the trainer with its callbacks and loggers.
 
     Args:
@@ -34,29 +33,28 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: Path) -> L.Trai
     identity = {
         "the config": config,
         "the noisy labels": data.facts.noise_digest,
-        "the run's folder": str(folder),
+        "the run's folder": str(folder.path),
     }
     try:
-        checkpoints = checkpoint_callbacks(
-            folder / "checkpoints", "val" in data.sizes, config["checkpoint"]["every_n_steps"]
-        )
+        checkpoints = checkpoint_callbacks(folder, "val" in data.sizes, config["checkpoint"]["every_n_steps"])
         # Without a part to measure on there is nothing to validate, and Lightning would warn of it.
         nothing = {} if data.facts.eval_splits else {"limit_val_batches": 0}
         return L.Trainer(
             **{**config["trainer"], **nothing},
-            logger=[make(node, save_dir=str(folder), config=config) for node in config["logger"].values() if node]
+            logger=[make(node, save_dir=str(folder.path), config=config) for node in config["logger"].values() if node]
             or False,
             callbacks=[
                 ParallelGuard(identity),
                 ScanCallback(),
                 NoiseMonitor(data.noisy_labels),
-                History(folder / "metrics.csv"),
                 *(make(node) for node in config["callbacks"].values() if node),
+                # After all that log at the end of an epoch.
+                History(folder.metrics),
                 RankRng(config["seed"]),
                 *checkpoints,
             ],
             plugins=[AtomicCheckpointIO()],
-            default_root_dir=str(folder),
+            default_root_dir=str(folder.path),
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )

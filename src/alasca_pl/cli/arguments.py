@@ -1,11 +1,11 @@
 """Arguments of commands before Hydra reads them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.record import RunRecord
+from alasca_pl.core.run_folder import RunFolder
 
 _PATHS = (
     "ckpt_path", "output", "plot", "data.root", "data.path", "data.extract_to", "noise.path", "noise.root",
@@ -57,20 +57,15 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     if not given or given[-1] in ("", "null"):
         return list(arguments)
     checkpoint = Path(given[-1].strip("'\"").replace("\\'", "'")).resolve()
-    folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
-    record: dict[str, Any] = {}
-    if (folder / "record.json").is_file():
-        try:
-            record = json.loads((folder / "record.json").read_text())
-        except ValueError as error:
-            raise UserError(f"{folder / 'record.json'} is damaged: {error}") from error
-    saved: list[str] = record.get("overrides", [])
-    config_dirs: list[str] = [] if "--config-dir" in arguments else record.get("config_dirs", [])
+    folder = RunFolder.of_checkpoint(checkpoint)
+    record = RunRecord.read(folder.record) if folder.record.is_file() else None
+    saved = record.overrides if record else []
+    config_dirs = record.config_dirs if record and "--config-dir" not in arguments else []
     new_names = {option_name(item) for item in arguments}
     kept = [item for item in saved if option_name(item) not in new_names and option_name(item) != "ckpt_path"]
-    own = [] if "hydra.run.dir" in new_names else [f"hydra.run.dir={quoted(str(folder))}"]
+    own = [] if "hydra.run.dir" in new_names else [f"hydra.run.dir={quoted(str(folder.path))}"]
     return [*config_dirs, *kept, *arguments, *own]
 
 

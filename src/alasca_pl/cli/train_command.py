@@ -24,6 +24,7 @@ from alasca_pl.cli.composition import compose_command
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from alasca_pl.runs.training_run import Run
@@ -96,7 +97,7 @@ def _train(cfg: DictConfig) -> None:
             record = runs.train(run)
         except (KeyboardInterrupt, SystemExit) as stop:
             raise SystemExit(_interrupted(run, stop)) from stop
-    if run.trainer.is_global_zero and "metrics" in record:
+    if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
 
@@ -109,11 +110,12 @@ def _explain(cfg: DictConfig) -> None:
 
 def _remove_if_unused(folder: Path) -> None:
     """Remove the folder of a run that was refused, if Hydra's empty log is all that is in it."""
-    if not folder.is_dir() or [(file.name, file.stat().st_size) for file in folder.iterdir()] != [("train.log", 0)]:
+    empty_log = RunFolder(folder).log
+    if not folder.is_dir() or [(file, file.stat().st_size) for file in folder.iterdir()] != [(empty_log, 0)]:
         return
     # Where open files cannot be removed the folder stays.
     with contextlib.suppress(OSError):
-        (folder / "train.log").unlink()
+        empty_log.unlink()
         folder.rmdir()
         folder.parent.rmdir()
 
@@ -123,7 +125,7 @@ def _interrupted(run: "Run", stop: BaseException) -> int:
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     if run.trainer.is_global_zero:
-        last = run.folder / "checkpoints" / "last.ckpt"
+        last = run.folder.last
         way_on = f"go on with {shlex.join(['alasca-train', f'ckpt_path={last}'])}"
         print(f"interrupted; {way_on if last.is_file() else 'there is no checkpoint yet'}", file=sys.stderr)
     return 128 + (signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT)

@@ -8,46 +8,62 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alasca_pl.core.files import write_atomically
+from alasca_pl.core.metric_names import (
+    ACC_CLEAN,
+    ACC_OBSERVED,
+    AUROC,
+    CONFIDENCE_CLEAN,
+    CONFIDENCE_WRONG,
+    MEMORISED,
+    TEST,
+    VAL,
+    accuracy,
+    of_quantity,
+    splits_measured,
+)
 from alasca_pl.core.rows import Row
 
 # Colours that people with colour-blindness can tell apart (Okabe and Ito).
 _ACCURACIES = (
-    ("train/acc_observed", "training, given labels", "#D55E00", "-"),
-    ("train/acc_clean", "training, clean labels", "#009E73", "-"),
-    ("train/memorised", "wrong labels learned by heart", "#CC79A7", ":"),
-    ("test/acc_main", "test, main head", "#0072B2", "-"),
-    ("test/acc_ensemble_all", "test, ensemble of all heads", "#56B4E9", "--"),
+    (ACC_OBSERVED, "training, given labels", "#D55E00", "-"),
+    (ACC_CLEAN, "training, clean labels", "#009E73", "-"),
+    (MEMORISED, "noisy labels memorised", "#CC79A7", ":"),
+    (accuracy(TEST, "main"), "test, main head", "#0072B2", "-"),
+    (accuracy(TEST, "ensemble_all"), "test, ensemble of all heads", "#56B4E9", "--"),
 )
 _WITHOUT_TEST = (
-    ("val/acc_main", "validation (given labels), main head", "#0072B2", "-"),
-    ("val/acc_ensemble_all", "validation (given labels), ensemble", "#56B4E9", "--"),
+    (accuracy(VAL, "main"), "validation (given labels), main head", "#0072B2", "-"),
+    (accuracy(VAL, "ensemble_all"), "validation (given labels), ensemble", "#56B4E9", "--"),
 )
 
 
 def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Draw accuracies over the epochs and, where it is known, confidence of clean against wrong samples.
+    """Draw accuracies over the epochs and, where they are known, confidences in clean and in wrong labels.
 
     Args:
         rows: One row of metrics per epoch.
         title: Title of the picture.
         path: PNG file to write.
     """
-    parts = sorted({name.split("/")[0] for row in rows for name in row if "/confidence_clean" in name})
+    everything = {name: value for row in rows for name, value in row.items()}
+    clean = [name for name, _ in of_quantity(everything, CONFIDENCE_CLEAN)]
+    parts = sorted({name.group for name in clean})
     figure = Figure(figsize=(6.4 * (1 + len(parts)), 4.6), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, 1 + len(parts), squeeze=False)[0]
     figure.suptitle(title)
-    has_test = any(name.startswith("test/") for row in rows for name in row)
+    has_test = TEST in splits_measured(everything)
     for name, label, colour, style in (*_ACCURACIES, *(() if has_test else _WITHOUT_TEST)):
         _line(axes[0], rows, name, label, colour, style)
     _dress(axes[0], "accuracy")
     for axis, part in zip(axes[1:], parts):
-        names = sorted({name for row in rows for name in row if name.startswith(f"{part}/confidence_clean")})
-        for number, clean in enumerate(names):
-            suffix = "" if len(names) == 1 else f", network {number}"
+        of_part = sorted((name for name in clean if name.group == part), key=lambda name: name.network or 0)
+        for number, name in enumerate(of_part):
+            suffix = "" if name.network is None else f", network {name.network}"
             style = ("-", "--", ":")[number % 3]
-            _line(axis, rows, clean, f"clean samples{suffix}", "#009E73", style)
-            _line(axis, rows, clean.replace("_clean", "_wrong"), f"wrong samples{suffix}", "#D55E00", style)
-            _line(axis, rows, clean.replace("confidence_clean", "auroc"), f"AUROC{suffix}", "#999999", style)
+            wrong, auroc = name._replace(quantity=CONFIDENCE_WRONG), name._replace(quantity=AUROC)
+            _line(axis, rows, str(name), f"clean samples{suffix}", "#009E73", style)
+            _line(axis, rows, str(wrong), f"noisy samples{suffix}", "#D55E00", style)
+            _line(axis, rows, str(auroc), f"AUROC{suffix}", "#999999", style)
         _dress(axis, f"confidence of {part} in the given label")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)

@@ -1,4 +1,4 @@
-"""The record of a run: what was run, on what, and what came out."""
+"""What a run runs on: time, versions, hardware, source tree, memory."""
 
 import datetime
 import os
@@ -15,7 +15,6 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-from alasca_pl.noise.labels import NoisyLabels
 
 _PACKAGES = (
     "alasca-pl",
@@ -89,14 +88,3 @@ def peak_memory() -> dict[str, int]:
         for number in range(torch.cuda.device_count()):
             found[f"cuda:{number}"] = torch.cuda.max_memory_allocated(number) // 1_000_000
     return found
-
-
-def noise_facts(labels: NoisyLabels) -> dict[str, Any]:
-    """What the record says of noisy labels."""
-    return {
-        "kind": labels.kind,
-        "rate": labels.rate,
-        "realised_rate": labels.realised_rate,
-        "seed": labels.seed,
-        "sha256": labels.digest,
-    }

@@ -13,6 +13,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 from alasca_pl.report.summary import HEADS
 from alasca_pl.runs.load import open_checkpoint
+from alasca_pl.training.accuracy import SplitAccuracy
 from alasca_pl.training.predict import predict
 
 
@@ -67,25 +68,22 @@ def evaluate_checkpoint(
     )
     module = run.module.to(target)
     num_classes = run.facts.num_classes
-    metrics = {rule: MulticlassAccuracy(num_classes, average="micro").to(target) for rule in module.rules}
+    accuracies = SplitAccuracy(module.rules, module.predict_average, num_classes, num_networks=1).to(target)
     per_class = MulticlassAccuracy(num_classes, average="none").to(target)
     count = torch.zeros(num_classes, dtype=torch.int64)
     with torch.no_grad():
         for batch in batches:
             outputs = [network(batch.image.to(target)) for network in module.method.networks]
             label = batch.label.to(target)
-            for rule in module.rules:
-                predicted = predict(outputs, rule, module.predict_average)
-                metrics[rule].update(predicted, label)
-                if rule == module.measured_rule:
-                    per_class.update(predicted, label)
+            accuracies.update(outputs, label)
+            per_class.update(predict(outputs, module.measured_rule, module.predict_average), label)
             count += torch.bincount(batch.label.cpu(), minlength=num_classes)
     result = {
         "checkpoint": str(checkpoint),
         "epoch": run.epoch,
         "split": split,
         "samples": data.sizes[split],
-        "accuracy": {rule: float(metric.compute()) for rule, metric in metrics.items()},
+        "accuracy": {rule: float(value) for rule, value in accuracies.take().items()},
         "accuracy_per_class": [
             float(accuracy) if present else None for accuracy, present in zip(per_class.compute(), count)
         ],

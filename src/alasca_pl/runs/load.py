@@ -1,9 +1,7 @@
 """Opening a run from its folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +10,9 @@ from alasca_pl.build.module import build_module
 from alasca_pl.build.trust import refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.normalise import Normalise
+from alasca_pl.core.record import RunRecord
 from alasca_pl.core.rows import Row, read_rows
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.types import DataFacts
 from alasca_pl.training.module import NoisyLabelModule
 
@@ -26,7 +26,7 @@ class LoadedRun:
         module: The module with the checkpoint's weights and tables, in evaluation mode.
         config: The resolved config.
         facts: What the run knew of its data.
-        record: Contents of ``record.json``; empty if there is none.
+        record: What the run recorded; None if there is none.
         history: One row of metrics per epoch; empty if there is none.
         epoch: Epoch of the checkpoint, from 0.
     """
@@ -35,7 +35,7 @@ class LoadedRun:
     module: NoisyLabelModule
     config: Config
     facts: DataFacts
-    record: dict[str, Any]
+    record: RunRecord | None
     history: list[Row]
     epoch: int
 
@@ -63,7 +63,7 @@ def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) 
     Raises:
         UserError: If the checkpoint cannot be used.
     """
-    return open_checkpoint(Path(folder) / "checkpoints" / f"{checkpoint}.ckpt", trust)
+    return open_checkpoint(RunFolder(folder).checkpoint(checkpoint), trust)
 
 
 def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
@@ -78,15 +78,14 @@ def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
     module = build_module(_without_downloads(config), facts)
     module.load_state_dict(content["state_dict"])
     module.eval()
-    folder = path.absolute().parent.parent
-    record, rows = folder / "record.json", folder / "metrics.csv"
+    folder = RunFolder.of_checkpoint(path)
     return LoadedRun(
-        folder=folder,
+        folder=folder.path,
         module=module,
         config=config,
         facts=facts,
-        record=json.loads(record.read_text()) if record.is_file() else {},
-        history=read_rows(rows) if rows.is_file() else [],
+        record=RunRecord.read(folder.record) if folder.record.is_file() else None,
+        history=read_rows(folder.metrics) if folder.metrics.is_file() else [],
         epoch=int(content["epoch"]),
     )
 

@@ -1,6 +1,5 @@
 """One run, from a resolved config to its folder."""
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -19,22 +18,22 @@ from alasca_pl.build.trainer import build_trainer
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import differing_keys
-from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.core.files import write_atomically
 from alasca_pl.core.paths import absolute_paths
+from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status
 from alasca_pl.core.rows import read_rows
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.images import ImageError
 from alasca_pl.data.views import SMALL
+from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
-from alasca_pl.runs import environment as records
+from alasca_pl.runs import environment
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 
 log = logging.getLogger(__name__)
-
-# What a run writes besides its record.
-_FILES = ("config.yaml", "noise.npz", "metrics.csv", "curves.png", "checkpoints")
 
 
 @dataclass
@@ -48,16 +47,16 @@ class Run:
         module: The module.
         trainer: The trainer.
         checkpoint: Checkpoint to go on from, or None.
-        record: Contents of ``record.json`` so far.
+        record: What is known of the run so far.
     """
 
     config: Config
-    folder: Path
+    folder: RunFolder
     data: NoisyDataModule
     module: NoisyLabelModule
     trainer: L.Trainer
     checkpoint: Path | None
-    record: dict[str, Any]
+    record: RunRecord
 
 
 def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
@@ -78,7 +77,8 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
     # The run must find its data again from any folder.
     config = absorb_files(absolute_paths(config))
-    previous = _check_folder(folder, checkpoint)
+    run_folder = RunFolder(folder)
+    previous = _check_folder(run_folder, checkpoint)
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
         _check_config(stored[CHECKPOINT_KEY]["config"], config)
@@ -89,7 +89,7 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         _check_data(data, stored)
     module = build_module(config, data.facts)
     connect(module, data)
-    trainer = build_trainer(config, data, folder)
+    trainer = build_trainer(config, data, run_folder)
     if max(data.facts.image_shape[1:]) > SMALL and config["model"]["backbone"]["_target_"].endswith("small_resnet"):
         log.info("model=small is made for small images; for these, model=resnet50 or model=timm is likely better")
     if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
@@ -103,50 +103,53 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         data.check_processes(trainer.num_devices * trainer.num_nodes)
     except ValueError as error:
         raise UserError(str(error)) from error
-    record = {
-        "status": "running",
-        "folder": str(folder),
-        "started": previous.get("started", records.now()),
+    record = RunRecord(
+        status="running",
+        folder=str(folder),
+        started=previous.started if previous else environment.now(),
+        seed=config["seed"],
+        split_seed=config["data"].get("split_seed"),
+        data=DataRecord(
+            name=data.facts.name,
+            sizes=data.sizes,
+            num_classes=data.facts.num_classes,
+            image_shape=list(data.facts.image_shape),
+            class_names=list(data.facts.class_names),
+            sha256=data.data_digest,
+            skipped=len(data.skipped),
+        ),
+        noise=_noise_record(data.noisy_labels),
+        val_noise=_noise_record(data.val_labels) if data.val_labels else None,
+        oracle=oracle_slots(config),
+        predict=config["predict"],
+        versions=environment.versions(),
+        git=environment.git_state(),
+        hardware=environment.hardware(),
+        processes=trainer.num_devices * trainer.num_nodes,
+        precision=str(trainer.precision),
+        sessions=previous.sessions if previous else [],
+        config=config,
         **about,
-        "seed": config["seed"],
-        "split_seed": config["data"].get("split_seed"),
-        "data": {
-            "name": data.name,
-            **data.sizes,
-            "num_classes": data.facts.num_classes,
-            "image_shape": data.facts.image_shape,
-            "class_names": data.facts.class_names,
-            "sha256": data.data_digest,
-            "skipped": len(data.skipped),
-        },
-        "noise": records.noise_facts(data.noisy_labels) | {"config": config["noise"]},
-        "oracle": oracle_slots(config),
-        "val_noise": records.noise_facts(data.val_labels) if data.val_labels else None,
-        "predict": config["predict"],
-        "versions": records.versions(),
-        "git": records.git_state(),
-        "hardware": records.hardware(),
-        "processes": trainer.num_devices * trainer.num_nodes,
-        "precision": str(trainer.precision),
-        "sessions": previous.get("sessions", []),
-    }
-    return Run(config, folder, data, module, trainer, checkpoint, record)
+    )
+    return Run(config, run_folder, data, module, trainer, checkpoint, record)
 
 
-def train(run: Run) -> dict[str, Any]:
+def _noise_record(labels: NoisyLabels) -> NoiseRecord:
+    return NoiseRecord(labels.kind, labels.rate, labels.realised_rate, labels.seed, labels.digest)
+
+
+def train(run: Run) -> RunRecord:
     """Train a prepared run and keep it in its folder.
 
     Returns:
         The record. On processes other than the first it lacks the metrics.
     """
     start = time.monotonic()
-    session: dict[str, Any] = {
-        "started": records.now(),
-        "resumed_from": str(run.checkpoint) if run.checkpoint else None,
-    }
-    run.record["sessions"] = [*run.record["sessions"], session]
+    session = SessionRecord(environment.now(), str(run.checkpoint) if run.checkpoint else None)
+    run.record.sessions = [*run.record.sessions, session]
     _begin(run)
-    status, problem = "failed", None
+    status: Status = "failed"
+    problem = None
     try:
         run.trainer.fit(run.module, run.data, ckpt_path=run.checkpoint)
         status = "finished"
@@ -163,10 +166,10 @@ def train(run: Run) -> dict[str, Any]:
     finally:
         if run.trainer.interrupted and status == "finished":
             status = "interrupted"
-        session["seconds"] = round(time.monotonic() - start, 2)
+        session.seconds = round(time.monotonic() - start, 2)
         # With launchers that fork, the callback of this process has not trained; then its own clock must do.
         seconds = [callback.seconds for callback in run.trainer.callbacks if isinstance(callback, History)]  # type: ignore[attr-defined]
-        run.record["duration_seconds"] = round(max(session["seconds"], *seconds), 2)
+        run.record.duration_seconds = round(max(session.seconds, *seconds), 2)
         if run.trainer.is_global_zero:
             _end(run, status, problem)
     return run.record
@@ -175,37 +178,34 @@ def train(run: Run) -> dict[str, Any]:
 @rank_zero_only
 def _begin(run: Run) -> None:
     text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
-    write_atomically(run.folder / "config.yaml", lambda file: file.write(text.encode()))
-    run.data.noisy_labels.save(run.folder / "noise.npz")
-    write_json(run.folder / "record.json", run.record)
+    write_atomically(run.folder.config, lambda file: file.write(text.encode()))
+    run.data.noisy_labels.save(run.folder.noise)
+    run.record.write(run.folder.record)
 
 
-def _end(run: Run, status: str, problem: str | None) -> None:
-    run.record |= {"status": status, "ended": records.now(), "hardware": records.hardware()}
-    run.record["peak_memory_mb"] = records.peak_memory()
-    if problem is not None:
-        run.record["problem"] = problem
-    metrics = run.folder / "metrics.csv"
+def _end(run: Run, status: Status, problem: str | None) -> None:
+    record = run.record
+    record.status, record.ended, record.problem = status, environment.now(), problem
+    record.hardware, record.peak_memory_mb = environment.hardware(), environment.peak_memory()
     # From the file, because with some launchers the callbacks of this process have seen nothing.
-    rows = read_rows(metrics) if metrics.is_file() else []
+    rows = read_rows(run.folder.metrics) if run.folder.metrics.is_file() else []
     if rows:
-        run.record["metrics"] = summarise(rows, run.config["report"]["last_epochs"])
-    write_json(run.folder / "record.json", run.record)
+        record.metrics = summarise(rows, run.config["report"]["last_epochs"])
+    record.write(run.folder.record)
     if rows:
         try:
-            plot_curves(rows, _title(run), run.folder / "curves.png")
+            plot_curves(rows, _title(run), run.folder.curves)
         except Exception as error:
             # A picture is not worth a run, nor may it hide why the run ended.
-            log.warning("curves.png could not be drawn: %s", error)
+            log.warning("%s could not be drawn: %s", run.folder.curves.name, error)
 
 
 def _title(run: Run) -> str:
-    noise = run.record["noise"]
-    rate = "" if noise["realised_rate"] is None else f", {noise['realised_rate']:.0%} wrong labels"
-    choices = run.record.get("choices", {})
+    noise, choices = run.record.noise, run.record.choices
+    rate = "" if noise.realised_rate is None else f", {noise.realised_rate:.0%} noisy labels"
     method = choices.get("method", "")
     method += "" if choices.get("alasca") in (None, "none") else " + ALASCA"
-    kind = "labels as given" if noise["kind"] == "none" else f"{noise['kind']} noise"
+    kind = "labels as given" if noise.kind == "none" else f"{noise.kind} noise"
     return f"{run.data.name}, {kind}{rate}: {method}"
 
 
@@ -213,36 +213,31 @@ def _rank() -> int:
     return getattr(rank_zero_only, "rank", None) or 0
 
 
-def _check_folder(folder: Path, checkpoint: Path | None) -> dict[str, Any]:
-    """Return the record of the run that is resumed, or an empty one."""
-    path = folder / "record.json"
+def _check_folder(folder: RunFolder, checkpoint: Path | None) -> RunRecord | None:
+    """Return the record of the run that is resumed, or None."""
     if _rank() != 0:
-        return {}
-    if not path.is_file():
-        there = [name for name in _FILES if (folder / name).exists()]
+        return None
+    elsewhere = "choose another folder with hydra.run.dir=..."
+    if not folder.record.is_file():
+        there = folder.would_overwrite()
         if there:
-            raise UserError(
-                f"{folder} holds {', '.join(there)}, which a run would overwrite; choose another folder with hydra.run.dir=..."
-            )
-        return {}
+            raise UserError(f"{folder.path} holds {', '.join(there)}, which a run would overwrite; {elsewhere}")
+        return None
     try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); choose another folder with hydra.run.dir=...") from error
-    last = folder / "checkpoints" / "last.ckpt"
-    if checkpoint is not None and checkpoint.resolve().parent == last.resolve().parent:
-        if checkpoint.name != last.name:
+        record = RunRecord.read(folder.record)
+    except UserError as error:
+        raise UserError(f"{error}; {elsewhere}") from error
+    if checkpoint is not None and checkpoint.resolve().parent == folder.checkpoints.resolve():
+        if checkpoint.name != folder.last.name:
             raise UserError(
                 f"going on from {checkpoint.name} in its own folder would overwrite what came after it; "
-                f"go on with ckpt_path={last}, or give the branch a folder of its own with hydra.run.dir=..."
+                f"go on with ckpt_path={folder.last}, or give the branch a folder of its own with hydra.run.dir=..."
             )
         return record
-    if record.get("status") == "finished":
-        raise UserError(f"{folder} already holds a finished run; choose another folder with hydra.run.dir=...")
-    way_on = f"go on with ckpt_path={last} or " if last.is_file() else ""
-    raise UserError(
-        f"{folder} already holds a run with status {record.get('status')!r}; {way_on}choose another folder with hydra.run.dir=..."
-    )
+    if record.status == "finished":
+        raise UserError(f"{folder.path} already holds a finished run; {elsewhere}")
+    way_on = f"go on with ckpt_path={folder.last} or " if folder.last.is_file() else ""
+    raise UserError(f"{folder.path} already holds a run with status {record.status!r}; {way_on}{elsewhere}")
 
 
 def _check_config(old: Config, new: Config) -> None:
@@ -255,9 +250,9 @@ def _check_config(old: Config, new: Config) -> None:
         )
 
 
-def _check_epochs(stored: dict[str, Any], previous: dict[str, Any], epochs: int) -> None:
+def _check_epochs(stored: dict[str, Any], previous: RunRecord | None, epochs: int) -> None:
     done = len(stored["callbacks"][History.__qualname__]["rows"])
-    if done > epochs or (done == epochs and previous.get("status") == "finished"):
+    if done > epochs or (done == epochs and previous is not None and previous.status == "finished"):
         raise UserError(
             f"the checkpoint has {done} finished epochs, epochs={epochs} asks for no more; give a larger number"
         )

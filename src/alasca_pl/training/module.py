@@ -6,12 +6,13 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics.classification import MulticlassAccuracy
 
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
+from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL, accuracy
 from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.step import Step
+from alasca_pl.training.accuracy import SplitAccuracy
 from alasca_pl.training.optim import OptimConfig
 from alasca_pl.training.predict import PredictRule, check_rule, predict, rules_for
 
@@ -53,22 +54,10 @@ class NoisyLabelModule(L.LightningModule):
         self.config = config or {}
         has_heads = any(len(network.aux_heads) for network in method.networks)  # type: ignore[arg-type]
         self.rules = rules_for(has_heads)
+        count = len(method.networks)
         self._accuracy = nn.ModuleDict(
-            {
-                part: nn.ModuleDict(
-                    {
-                        name: MulticlassAccuracy(facts.num_classes, average="micro")
-                        for name in (*self.rules, *self._networks())
-                    }
-                )
-                for part in facts.eval_splits
-            }
+            {split: SplitAccuracy(self.rules, predict_average, facts.num_classes, count) for split in facts.eval_splits}
         )
-
-    def _networks(self) -> list[str]:
-        # With one network its own accuracy is that of the rule ``main``.
-        count = len(self.method.networks)
-        return [f"network_{number}" for number in range(count)] if count > 1 else []
 
     @property
     def measured_rule(self) -> PredictRule:
@@ -90,7 +79,7 @@ class NoisyLabelModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         result = self.step(self.method, batch, self.progress())
-        self.log("train/loss_step", result.loss.detach(), on_step=True, on_epoch=False)
+        self.log(LOSS_OF_STEP, result.loss.detach(), on_step=True, on_epoch=False)
         logits = torch.stack(result.logits).mean(dim=0)
         return {
             "loss": result.loss,
@@ -128,41 +117,19 @@ class NoisyLabelModule(L.LightningModule):
             teacher.update(network)  # type: ignore[operator]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._measure(self._part_name(dataloader_idx), batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure("test", batch)
+        outputs = [network(batch.image) for network in self.method.networks]
+        self._accuracy[self._split_name(dataloader_idx)].update(outputs, batch.label)  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
-        for part in self.facts.eval_splits:
-            self._log_accuracy(part)
+        for split in self.facts.eval_splits:
+            for name, value in self._accuracy[split].take().items():  # type: ignore[operator]
+                self.log(accuracy(split, name), value, sync_dist=True)
+                if name == self.measured_rule:
+                    self.log(accuracy(split), value, sync_dist=True)
 
-    def on_test_epoch_end(self) -> None:
-        self._log_accuracy("test")
-
-    def _part_name(self, dataloader_idx: int) -> str:
+    def _split_name(self, dataloader_idx: int) -> str:
         loaders = self.trainer.val_dataloaders
-        return list(loaders)[dataloader_idx] if isinstance(loaders, dict) else "val"
-
-    def _measure(self, part: str, batch: Batch) -> None:
-        outputs = [network(batch.image) for network in self.method.networks]
-        metrics = self._accuracy[part]
-        for rule in self.rules:
-            metrics[rule].update(predict(outputs, rule, self.predict_average), batch.label)  # type: ignore[index]
-        for name, output in zip(self._networks(), outputs):
-            metrics[name].update(output.logits, batch.label)  # type: ignore[index]
-
-    def _log_accuracy(self, part: str) -> None:
-        metrics = self._accuracy[part]
-        for name, metric in metrics.items():  # type: ignore[operator]
-            # Sums are reduced over ranks, never means: splits may be of unequal size.
-            if metric.update_count == 0:
-                continue
-            value = metric.compute()
-            metric.reset()
-            self.log(f"{part}/acc_{name}", value, sync_dist=True)
-            if name == self.measured_rule:
-                self.log(f"{part}/acc", value, sync_dist=True)
+        return list(loaders)[dataloader_idx] if isinstance(loaders, dict) else VAL
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optim.optimizer(self.method.networks.parameters())

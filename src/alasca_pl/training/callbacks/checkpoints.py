@@ -10,6 +10,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from alasca_pl.core.files import write_atomically
+from alasca_pl.core.metric_names import VAL, accuracy
+from alasca_pl.core.run_folder import RunFolder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,28 +46,39 @@ class _StepCheckpoint(_MovableCheckpoint):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
-def checkpoint_callbacks(folder: Path, has_val: bool, every_n_steps: int | None = None) -> list[ModelCheckpoint]:
+def checkpoint_callbacks(folder: RunFolder, has_val: bool, every_n_steps: int | None = None) -> list[ModelCheckpoint]:
     """Make the callbacks that write ``last.ckpt`` and, with validation data, ``best.ckpt``.
 
     Args:
-        folder: Where the files go.
+        folder: The run's folder.
         has_val: Whether ``val/acc`` is measured.
         every_n_steps: Also write ``last.ckpt`` after so many optimiser steps; None writes it at the end of epochs only.
 
     Raises:
         ValueError: If ``every_n_steps`` is below 1.
     """
-    common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False, "save_last": False}
+    common: dict[str, Any] = {
+        "dirpath": folder.checkpoints,
+        "save_top_k": 1,
+        "enable_version_counter": False,
+        "save_last": False,
+    }
     # One callback with save_last=True would let last.ckpt be the last improved epoch.
-    last = _MovableCheckpoint(filename="last", monitor=None, every_n_epochs=1, save_on_train_epoch_end=True, **common)
+    last = _MovableCheckpoint(
+        filename=folder.last.stem, monitor=None, every_n_epochs=1, save_on_train_epoch_end=True, **common
+    )
     callbacks: list[ModelCheckpoint] = []
     if every_n_steps is not None:
         if every_n_steps < 1:
             raise ValueError(f"checkpoint.every_n_steps must be at least 1, got {every_n_steps}; null switches it off")
-        callbacks.append(_StepCheckpoint(filename="last", monitor=None, every_n_train_steps=every_n_steps, **common))
+        callbacks.append(
+            _StepCheckpoint(filename=folder.last.stem, monitor=None, every_n_train_steps=every_n_steps, **common)
+        )
     if has_val:
         callbacks.append(
-            _MovableCheckpoint(filename="best", monitor="val/acc", mode="max", save_on_train_epoch_end=True, **common)
+            _MovableCheckpoint(
+                filename=folder.best.stem, monitor=accuracy(VAL), mode="max", save_on_train_epoch_end=True, **common
+            )
         )
     # Last of all, so that it also holds the state of the others.
     return [*callbacks, last]

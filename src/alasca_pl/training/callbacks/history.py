@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 
+from alasca_pl.core.metric_names import LOSS_OF_STEP
 from alasca_pl.core.rows import Row, write_rows
 
 
@@ -42,7 +43,7 @@ class History(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         # Lightning shows the value of the latest step under a name of its own.
-        metrics.pop("train/loss_step", None)
+        metrics.pop(LOSS_OF_STEP, None)
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))})
         if trainer.is_global_zero:
             write_rows(self.path, self.rows)

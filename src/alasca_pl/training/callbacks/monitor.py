@@ -6,6 +6,20 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from alasca_pl.core.metric_names import (
+    ACC_CLEAN,
+    ACC_OBSERVED,
+    AUROC,
+    AUROC_OF_LOSS,
+    CONFIDENCE_CLEAN,
+    CONFIDENCE_WRONG,
+    LOSS,
+    MEMORISED,
+    SELECT,
+    TRAIN,
+    MetricName,
+    per_network,
+)
 from alasca_pl.core.quality import auroc
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.types import Batch
@@ -18,20 +32,17 @@ from alasca_pl.training.module import NoisyLabelModule
 class NoiseMonitor(L.Callback):
     """Logs the terms of the loss, accuracy on observed and clean labels, memorisation, selections and confidences.
 
-    This is where clean labels end: they are looked up by index and only measured with.
+    Clean labels go no further than this: they are looked up by index and used for measuring only.
 
     Logged once per epoch: ``train/<term>``; ``train/acc_observed``; and where clean labels are known
 
-    * ``train/acc_clean`` and ``train/memorised`` (share of wrong samples predicted as their wrong label);
-    * ``train/auroc_loss``, with which the losses of the epoch rank wrong before clean samples, each as it was when the
-      sample was met;
-    * for every part of a network that has an opinion on labels, ``<part>/confidence_clean``, ``<part>/confidence_wrong``
-      and ``<part>/auroc`` (with which 1 - confidence ranks wrong before clean samples), and ``select/auroc`` likewise if
-      the selector has one;
-    * with a selector ``select/rate`` and how good the selections of the epoch's batches were, see ``selection_quality``:
-      per network, and without a number their mean.
-
-    Several networks have a number behind a slash.
+    * ``train/acc_clean`` and ``train/memorised`` (fraction of noisy samples that are predicted as their wrong label);
+    * ``train/auroc_loss``, the AUROC of the loss for detecting noisy labels, with each sample's loss at its step;
+    * for every part of a network that has a confidence in labels, ``<part>/confidence_clean``,
+      ``<part>/confidence_wrong`` and ``<part>/auroc`` (AUROC of 1 - confidence for detecting noisy labels), and
+      ``select/auroc`` likewise if the selector has one;
+    * with a selector ``select/rate`` and the quality of the selections of the epoch's batches, see
+      ``selection_quality``: per network, and without a number their mean.
 
     Args:
         labels: Labels of the training split.
@@ -66,20 +77,20 @@ class NoiseMonitor(L.Callback):
     ) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         loss: Tensor = outputs["terms"]["loss"]
-        # On an accelerator the look would stall its queue at every step, so there it is taken at the epoch's end.
+        # On an accelerator this check would stall its queue at every step, so there it is made at the epoch's end.
         if loss.device.type == "cpu" and not torch.isfinite(loss):
             raise _not_finite(trainer, f"; samples {batch.index[:10].tolist()} and others were in the batch")
         predicted = outputs["logits"].argmax(dim=1)
         one = torch.ones((), device=loss.device)
-        values = {f"train/{name}": (value, one) for name, value in outputs["terms"].items()}
+        values = {f"{TRAIN}/{name}": (value, one) for name, value in outputs["terms"].items()}
         count = one * len(batch.label)
-        values["train/acc_observed"] = ((predicted == batch.label).sum(), count)
+        values[ACC_OBSERVED] = ((predicted == batch.label).sum(), count)
         if self._clean is not None:
             self._clean = self._clean.to(loss.device)
             clean = self._clean[batch.index]
             wrong = clean != batch.label
-            values["train/acc_clean"] = ((predicted == clean).sum(), count)
-            values["train/memorised"] = (((predicted == batch.label) & wrong).sum(), wrong.sum())
+            values[ACC_CLEAN] = ((predicted == clean).sum(), count)
+            values[MEMORISED] = (((predicted == batch.label) & wrong).sum(), wrong.sum())
             if pl_module.method.selector is not None:
                 self._selections.add(outputs["weight"] > 0, ~wrong)
             if outputs.get("losses") is not None:
@@ -95,7 +106,7 @@ class NoiseMonitor(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         means = self._means.take()
-        if not torch.isfinite(torch.tensor(means["train/loss"])):
+        if not torch.isfinite(torch.tensor(means[LOSS])):
             raise _not_finite(trainer, "")
         metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)
         for name, value in metrics.items():
@@ -111,7 +122,7 @@ class NoiseMonitor(L.Callback):
         wrong = (self._clean.cpu() != self._label)[seen]
         if not wrong.any() or wrong.all():
             return {}
-        return _per_network("train/auroc_loss", [auroc(column[seen], wrong) for column in rows[:, :-1].T])
+        return per_network(TRAIN, AUROC_OF_LOSS, [auroc(column[seen], wrong) for column in rows[:, :-1].T])
 
     def _confidences(self, module: NoisyLabelModule) -> dict[str, float]:
         if self._clean is None:
@@ -127,20 +138,19 @@ class NoiseMonitor(L.Callback):
                 if confidence is None:
                     continue
                 confidence = confidence.cpu()
-                suffix = "" if count == 1 else f"/{number}"
-                metrics[f"{name}/confidence_clean{suffix}"] = float(confidence[~wrong].mean())
-                metrics[f"{name}/confidence_wrong{suffix}"] = float(confidence[wrong].mean())
-                metrics[f"{name}/auroc{suffix}"] = auroc(1.0 - confidence, wrong)
+                network = None if count == 1 else number
+                for quantity, value in (
+                    (CONFIDENCE_CLEAN, float(confidence[~wrong].mean())),
+                    (CONFIDENCE_WRONG, float(confidence[wrong].mean())),
+                    (AUROC, auroc(1.0 - confidence, wrong)),
+                ):
+                    metrics[str(MetricName(name, quantity, network))] = value
         selector = module.method.selector
-        opinion = None if selector is None else selector.confidence(self._label)
-        if opinion is not None:
-            rows = opinion.cpu().reshape(-1, len(wrong))
-            metrics |= _per_network("select/auroc", [auroc(-row, wrong) for row in rows])
+        score = None if selector is None else selector.confidence(self._label)
+        if score is not None:
+            rows = score.cpu().reshape(-1, len(wrong))
+            metrics |= per_network(SELECT, AUROC, [auroc(-row, wrong) for row in rows])
         return metrics
-
-
-def _per_network(name: str, values: list[float]) -> dict[str, float]:
-    return {name if len(values) == 1 else f"{name}/{number}": value for number, value in enumerate(values)}
 
 
 def _not_finite(trainer: L.Trainer, where: str) -> FloatingPointError:

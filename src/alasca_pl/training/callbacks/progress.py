@@ -9,6 +9,8 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from alasca_pl.core.metric_names import ACC_OBSERVED, LOSS, TEST, VAL, accuracy
+
 log = logging.getLogger("alasca_pl")
 
 
@@ -79,10 +81,10 @@ class RunProgress(L.Callback):
 
 def _describe(metrics: dict[str, float]) -> str:
     shown = (
-        ("loss", "train/loss", "{:.3f}"),
-        ("train acc (observed)", "train/acc_observed", "{:.1%}"),
-        ("val", "val/acc", "{:.1%}"),
-        ("test acc", "test/acc", "{:.1%}"),
+        ("loss", LOSS, "{:.3f}"),
+        ("train acc (observed)", ACC_OBSERVED, "{:.1%}"),
+        ("val", accuracy(VAL), "{:.1%}"),
+        ("test acc", accuracy(TEST), "{:.1%}"),
     )
     return "  ".join(f"{label} {form.format(metrics[name])}" for label, name, form in shown if name in metrics)
 

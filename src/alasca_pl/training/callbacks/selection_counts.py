@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from alasca_pl.core.distributed import sum_ranks
+from alasca_pl.core.metric_names import SELECT, MetricName, per_network
 from alasca_pl.core.quality import selection_quality
 
 
@@ -41,9 +42,9 @@ class SelectionCounts:
             return {}
         each = [selection_quality(*(int(value) for value in row)) for row in self._counts]
         self._counts = None
-        metrics = {f"select/{name}": sum(one[name] for one in each) / len(each) for name in each[0]}
-        if len(each) > 1:
-            metrics |= {f"select/{name}/{number}": one[name] for number, one in enumerate(each) for name in one}
+        metrics = {str(MetricName(SELECT, name)): sum(one[name] for one in each) / len(each) for name in each[0]}
+        for name in each[0]:
+            metrics |= per_network(SELECT, name, [one[name] for one in each])
         return metrics
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""What metrics are called: ``group/quantity``, or ``group/quantity/network`` where several networks have one each.
+
+The group is a split (``train``, ``val``, ``test``, ...), ``select`` for selections, or the name of a part such as ``alasca``.
+"""
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+
+class MetricName(NamedTuple):
+    """A name in its pieces.
+
+    Example:
+        >>> str(MetricName("train", "loss_base", 1)), MetricName.parse("test/acc_main")
+        ('train/loss_base/1', MetricName(group='test', quantity='acc_main', network=None))
+    """
+
+    group: str
+    quantity: str
+    network: int | None = None
+
+    def __str__(self) -> str:
+        number = "" if self.network is None else f"/{self.network}"
+        return f"{self.group}/{self.quantity}{number}"
+
+    @classmethod
+    def parse(cls, name: str) -> "MetricName":
+        """Take a name apart.
+
+        Raises:
+            ValueError: If it is not of the form above, e.g. ``epoch``.
+        """
+        pieces = name.split("/")
+        if len(pieces) not in (2, 3) or not all(pieces) or (len(pieces) == 3 and not pieces[2].isdigit()):
+            raise ValueError(f"{name!r} is no name of a metric; they are group/quantity or group/quantity/network")
+        return cls(pieces[0], pieces[1], int(pieces[2]) if len(pieces) == 3 else None)
+
+
+TRAIN, VAL, TEST, SELECT = "train", "val", "test", "select"
+
+LOSS = str(MetricName(TRAIN, "loss"))
+LOSS_OF_STEP = str(MetricName(TRAIN, "loss_step"))
+ACC_OBSERVED = str(MetricName(TRAIN, "acc_observed"))
+ACC_CLEAN = str(MetricName(TRAIN, "acc_clean"))
+MEMORISED = str(MetricName(TRAIN, "memorised"))
+AUROC_OF_LOSS = "auroc_loss"
+
+# Of a part's confidence in the given labels.
+CONFIDENCE_CLEAN, CONFIDENCE_WRONG, AUROC = "confidence_clean", "confidence_wrong", "auroc"
+
+
+def accuracy(split: str, rule: str | None = None) -> str:
+    """Name of the accuracy on a split by a rule of prediction; without a rule, by the run's own."""
+    return str(MetricName(split, "acc" if rule is None else f"acc_{rule}"))
+
+
+def is_accuracy(name: str, splits: Iterable[str] | None = None) -> bool:
+    """Whether a name, of any form, is that of an accuracy by a rule of prediction, on one of these splits if given."""
+    its = _parsed([name]).get(name)
+    if its is None or its.group == TRAIN or not f"{its.quantity}_".startswith("acc_"):
+        return False
+    return splits is None or its.group in splits
+
+
+def splits_measured(names: Iterable[str]) -> list[str]:
+    """Splits other than the training split that have an accuracy, in order of appearance."""
+    return list(dict.fromkeys(MetricName.parse(name).group for name in names if is_accuracy(name)))
+
+
+def per_network(group: str, quantity: str, values: Sequence[float]) -> dict[str, float]:
+    """Name one value per network; a single network has no number."""
+    numbers: Sequence[int | None] = [None] if len(values) == 1 else range(len(values))
+    return {str(MetricName(group, quantity, number)): value for number, value in zip(numbers, values)}
+
+
+def of_quantity(metrics: Mapping[str, float], quantity: str) -> list[tuple[MetricName, float]]:
+    """All values of a quantity, of any group and network."""
+    return [(its, metrics[name]) for name, its in _parsed(metrics).items() if its.quantity == quantity]
+
+
+def _parsed(names: Iterable[str]) -> dict[str, MetricName]:
+    """Those names that are of the form above; a user's callback may log others."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(ValueError):
+            found[name] = MetricName.parse(name)
+    return found

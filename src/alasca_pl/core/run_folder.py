@@ -1,0 +1,77 @@
+"""Names of all files of a run, in one place."""
+
+from pathlib import Path
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: The folder; it need not exist.
+
+    Example:
+        >>> RunFolder("runs/first").last.as_posix()
+        'runs/first/checkpoints/last.ckpt'
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
+        """Return the folder of the run that a checkpoint belongs to; the checkpoint need not exist."""
+        return cls(checkpoint.absolute().parent.parent)
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """What was run, on what, and what came out; see ``RunRecord``."""
+        return self.path / "record.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row of metrics per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def noise(self) -> Path:
+        """Observed and clean labels of the training split."""
+        return self.path / "noise.npz"
+
+    @property
+    def curves(self) -> Path:
+        """Picture of the training curves."""
+        return self.path / "curves.png"
+
+    @property
+    def log(self) -> Path:
+        """What was logged."""
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the last epoch, or of a later step: the one to continue from."""
+        return self.checkpoint("last")
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the epoch with the best accuracy on the validation split."""
+        return self.checkpoint("best")
+
+    def checkpoint(self, name: str) -> Path:
+        """Checkpoint by its name without suffix."""
+        return self.checkpoints / f"{name}.ckpt"
+
+    def would_overwrite(self) -> list[str]:
+        """Names of existing files, besides the record, that a new run in this folder would overwrite."""
+        files = (self.config, self.noise, self.metrics, self.curves, self.checkpoints)
+        return [file.name for file in files if file.exists()]
