@@ -96,6 +96,7 @@ class RunRecord:
         overrides: The command's overrides.
         config_dirs: The command's options that add folders of configs.
         choices: Chosen option of every config group.
+        constants: Names of the constants of the method that were applied, see ``cli.constants``.
         config: The resolved config.
         sessions: Stretches of training.
         ended: Time with zone, or None.
@@ -124,6 +125,7 @@ class RunRecord:
     overrides: list[str] = field(default_factory=list)
     config_dirs: list[str] = field(default_factory=list)
     choices: dict[str, Any] = field(default_factory=dict)
+    constants: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     sessions: list[SessionRecord] = field(default_factory=list)
     ended: str | None = None
