@@ -7,6 +7,7 @@ import io
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -17,6 +18,7 @@ from unittest import mock
 import lightning as L
 import pytest
 import torch
+import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -47,7 +49,8 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.s
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 
-# Schedules shortened so that every phase of a method happens within three epochs, the first look before the second one.
+# Schedules shortened so that every phase of a method happens within three epochs, the first scan before the second one.
+# A method whose yaml has a schedule must be here, see ``scheduled``.
 PHASES: dict[str, tuple[str, ...]] = {
     "als": ("criterion.ramp_epochs=2",),
     "als_ema": ("criterion.ramp_epochs=2",),
@@ -63,8 +66,29 @@ PHASES: dict[str, tuple[str, ...]] = {
 _ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}
 
 
+_SCHEDULE = re.compile(r"(epochs?|steps?|_step|_from|every)$")
+
+
+def scheduled(node: Any) -> list[str]:
+    """Names of values at any depth of a method's yaml that say when something begins or how long it takes."""
+    if not isinstance(node, dict):
+        return []
+    inner = [name for key, value in node.items() if key != "constants" for name in scheduled(value)]
+    # A ramp of 0 steps and a part that is switched off have no schedule.
+    return inner + [
+        key for key, value in node.items() if _SCHEDULE.search(str(key)) and isinstance(value, int) and value
+    ]
+
+
 def method_overrides(method: str, alasca: str = "none") -> tuple[str, ...]:
-    """Choose a method, of any name, and a variant of ALASCA with the schedules of a tiny run."""
+    """Choose a method, of any name, and a variant of ALASCA with the schedules of a tiny run.
+
+    Raises:
+        AssertionError: If the method has a schedule and nobody said how a tiny run shortens it: such a run would pass
+            every test without the method having acted.
+    """
+    schedule = scheduled(yaml.safe_load((CONF_DIR / "method" / f"{method}.yaml").read_text()))
+    assert method in PHASES or not schedule, f"say in PHASES how a tiny run of {method} shortens {', '.join(schedule)}"
     return (f"method={method}", f"alasca={alasca}", *PHASES.get(method, ()), *_ALASCA.get(alasca, ()))
 
 

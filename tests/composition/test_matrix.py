@@ -178,6 +178,14 @@ def test_methods_of_one_network_train_two(tmp_path, method):
     assert last["train/loss_base/0"] != last["train/loss_base/1"]
 
 
+def test_a_method_with_a_schedule_must_say_how_a_tiny_run_shortens_it(monkeypatch):
+    """Otherwise its slow tests would pass although it never acted."""
+    monkeypatch.delitem(PHASES, "fine")
+    with pytest.raises(AssertionError, match="PHASES how a tiny run of fine shortens warmup_epochs, every"):
+        method_overrides("fine")
+    assert method_overrides("sce") == ("method=sce", "alasca=none")
+
+
 def test_the_tables_of_tiny_runs_name_methods_that_exist():
     for table in (PHASES, AT_ONCE, SELECTING):
         assert set(table) <= set(METHODS)

@@ -128,9 +128,16 @@ def test_mixed_rows_are_selected_as_rows():
     assert weight.tolist() == [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
 
 
-def test_the_denominator_is_an_option():
-    assert SmallLossExchange(2, noise_rate=0.1).normalise == "selected"
-    assert SmallLossExchange(2, noise_rate=0.1, scale_by_kept_fraction=True).normalise == "batch"
+def test_the_denominator_is_an_option(make_network, make_batch):
+    """Of 6 samples 3 are kept: their mean, or half of it."""
+    batch = make_batch(size=6)
+    terms = {}
+    for scaled in (False, True):
+        selector = SmallLossExchange(2, noise_rate=0.5, ramp_epochs=0, scale_by_kept_fraction=scaled)
+        method = Method([make_network(0), make_network(1)], [CrossEntropy(), CrossEntropy()], selector=selector)
+        terms[scaled] = SupervisedStep()(method, batch, at(0)).terms
+    for number in range(2):
+        assert terms[True][f"loss_base/{number}"] == pytest.approx(float(terms[False][f"loss_base/{number}"]) / 2)
 
 
 @pytest.mark.parametrize("sizes", [(6, 6), (7, 3), (1, 8), (0, 5)])
@@ -142,7 +149,7 @@ def test_ranks_select_together_what_one_process_selects(
     total = sum(sizes)
     losses = torch.randint(3, (2, total), generator=generator).float()
     index = torch.randperm(30, generator=generator)[:total]
-    # A sample may be dealt to both ranks.
+    # Both ranks may have the same sample.
     index[-1] = index[0]
     alone = weigh(selector, losses, 0, index)
 
