@@ -403,7 +403,7 @@ def test_the_noise_rate_may_be_true_estimated_or_given(method, slot, rate):
     module = module_for(f"method={method}", f"{slot}.noise_rate={rate}", "model.backbone.width=4")
     part = getattr(module.method, slot)
     assert scan_for(part, len(module.method.networks)) == (rate == "estimated")
-    used = part.forget_rate(LATER) if slot == "selector" else 1.0 - part.kept_share(LATER)
+    used = part.forget_rate(LATER) if slot == "selector" else 1.0 - part.kept_fraction(LATER)
     expected = {"oracle": FACTS.realised_rate, "estimated": float(WRONG.float().mean()), "0.3": 0.3}[rate]
     assert used == pytest.approx(expected, abs=0.02)
 

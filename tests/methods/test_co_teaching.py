@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alasca_pl.core import selection
+from alasca_pl.core import selected
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch, Progress, Targets
@@ -160,13 +160,13 @@ def test_ranks_select_together_what_one_process_selects(
         sent.append((index, rows))
         return torch.arange(len(index)), index, rows
 
-    monkeypatch.setattr(selection, "gather_with_places", record)
+    monkeypatch.setattr(selected, "gather_with_places", record)
     for own, own_index in parts:
         weigh(selector, own, 0, own_index)
     everything = torch.cat([index for index, _ in sent]), torch.cat([rows for _, rows in sent])
     together = []
     for place, (own, own_index) in zip(torch.arange(total).split(sizes), parts):
-        monkeypatch.setattr(selection, "gather_with_places", lambda *_, place=place: (place, *everything))
+        monkeypatch.setattr(selected, "gather_with_places", lambda *_, place=place: (place, *everything))
         together.append(weigh(selector, own, 0, own_index))
     assert torch.equal(torch.cat(together, dim=1), alone)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from alasca_pl.alasca.confidence import LabelConfidence
 from alasca_pl.alasca.smoothing import SmoothingTarget, check_smoothing, check_target, smoothed_loss
 from alasca_pl.core.parts import Regularizer
-from alasca_pl.core.selection import over_selected
+from alasca_pl.core.selected import over_selected
 from alasca_pl.core.types import StepView
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from alasca_pl.core.parts import SampleSelector
-from alasca_pl.core.selection import keep_small_losses
+from alasca_pl.core.selected import keep_small_losses
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.methods.noise_rate import NeedsNoiseRate
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alasca_pl.core.selection import keep_small_losses, kept_count, over_selected
+from alasca_pl.core.selected import keep_small_losses, kept_count, over_selected
 
 
 @pytest.mark.parametrize(
