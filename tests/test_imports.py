@@ -24,7 +24,8 @@ ALLOWED = {
     "build": ("core", "noise", "models", "methods", "alasca", "data", "steps", "training", "build"),
     "report": ("core", "report"),
     "runs": ("core", "noise", "data", "training", "build", "report", "runs"),
-    "cli": ("core", "runs", "report", "cli"),
+    "sweeps": ("core", "sweeps"),
+    "cli": ("core", "runs", "report", "sweeps", "cli"),
 }
 # From a package to libraries that it must not know.
 FORBIDDEN = {
@@ -34,6 +35,7 @@ FORBIDDEN = {
     "alasca": ("lightning",),
     "steps": ("lightning",),
     "report": ("torch", "torchvision", "lightning"),
+    "sweeps": ("torch", "torchvision", "lightning", "hydra", "omegaconf"),
 }
 
 

@@ -23,8 +23,10 @@ from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_mess
 from alasca_pl.cli.composition import compose_command
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
+from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.experiment import job_digest
 
 if TYPE_CHECKING:
     from alasca_pl.runs.training_run import Run
@@ -45,7 +47,7 @@ def train() -> None:
     """
     explains = "--explain" in sys.argv[1:]
     with one_message():
-        sys.argv[1:] = resume_arguments(quote_paths([item for item in sys.argv[1:] if item != "--explain"]))
+        sys.argv[1:] = resume_arguments(quote_paths(sweep_arguments([item for item in sys.argv[1:] if item != "--explain"])))
         if explains and any(item in ("-m", "--multirun") for item in sys.argv):
             raise UserError("--explain takes one combination of values at a time; leave out -m")
     if explains:
@@ -84,6 +86,7 @@ def _train(cfg: DictConfig) -> None:
                 "overrides": overrides,
                 "config_dirs": config_dirs(),
                 "choices": choices,
+                "digest": job_digest(config),
                 "constants": [entry.name for entry in composed.applied],
             }
             run = runs.prepare(config, folder, about)

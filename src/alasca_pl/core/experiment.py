@@ -1,6 +1,9 @@
 """Whether two configs describe the same experiment."""
 
+import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from alasca_pl.core.paths import path_names
@@ -41,3 +44,83 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
         if one.get(name) != other.get(name)
         and not any(name == free or name.startswith(f"{free}.") for free in may_change)
     }
+
+
+# What cannot change the result of a whole run. Devices and nodes are not among them: with another number of processes results
+# differ by rounding, and by draws that differ between ranks.
+_WITHOUT_EFFECT = tuple(
+    name for name in _MAY_CHANGE if name not in ("epochs", "trainer.max_epochs", "trainer.devices", "trainer.num_nodes")
+)  # fmt: skip
+# Where data lie. Their names count unless the size of the data is declared: only then are they checked against the config.
+_PLACES = ("data.root", "data.path", "noise.root", "noise.path", "noise.like.root", "noise.like.path")
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reduce a resolved config to what can change the result, in a form that compares.
+
+    Folders of data count by their last component only, and not at all where the data set declares its size, which is
+    checked when it is read. A file counts by its name.
+
+    Args:
+        config: Resolved config as plain containers.
+
+    Returns:
+        Values by dotted names. Whole numbers are integers, however they were written.
+
+    Example:
+        >>> identity({"seed": 1.0, "data": {"path": "/a/own.npz", "num_workers": 4}})
+        {'data.path': 'own.npz', 'seed': 1}
+    """
+    flat = _flatten(config)
+    declared = flat.get("data.num_samples") is not None
+    kept: dict[str, Any] = {}
+    for name, value in sorted(flat.items()):
+        if name in _PLACES and isinstance(value, str):
+            if not (name.endswith("root") and declared):
+                kept[name] = PurePath(value).name
+        elif not any(name == free or name.startswith(f"{free}.") for free in _WITHOUT_EFFECT):
+            kept[name] = _plain(value)
+    return kept
+
+
+def places(config: Mapping[str, Any]) -> dict[str, str]:
+    """Where a config says that data lie, by dotted names, as far as ``identity`` looks at their names only."""
+    flat = _flatten(config)
+    counted = identity(config)
+    return {name: flat[name] for name in _PLACES if name in counted and isinstance(flat[name], str)}
+
+
+def job_digest(config: Mapping[str, Any]) -> str:
+    """Name a job by what can change its result: 12 hexadecimal digits.
+
+    Example:
+        >>> job_digest({"seed": 1, "logger": {}}) == job_digest({"seed": 1.0, "logger": {"csv": None}})
+        True
+    """
+    text = json.dumps(identity(config), sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def same_job(recorded: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> bool:
+    """Whether a recorded job is the wanted one, also if options were added since.
+
+    Args:
+        recorded: Resolved config of the recorded job.
+        wanted: Resolved config of the wanted job.
+        defaults: What the recorded job's overrides give today. Options that the record lacks are taken from here, so
+            that an option that was added later counts with its default.
+    """
+    old, new = identity(recorded), identity(wanted)
+    today = identity(defaults) if defaults is not None else {}
+    return {**{name: today[name] for name in today if name not in old}, **old} == new
+
+
+def _plain(value: Any) -> Any:
+    """Give equal values one form: lists for sequences, integers for whole numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

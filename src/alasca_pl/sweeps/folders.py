@@ -1,0 +1,235 @@
+"""What the folders of a sweep hold. No other module of this package reads or writes files of a run."""
+
+import csv
+import datetime
+import json
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.files import write_json
+from alasca_pl.sweeps.job import Job
+from alasca_pl.sweeps.lock import is_held
+
+# Of a run.
+RECORD, METRICS, CONFIG = "record.json", "metrics.csv", "config.yaml"
+LAST = Path("checkpoints") / "last.ckpt"
+_OF_RUN = (RECORD, METRICS, CONFIG, "noise.npz", "curves.png", "checkpoints", "steps")
+# Of the sweep, in the folder of a job.
+JOB, LOG, LOCK = "job.json", "job.log", "job.lock"
+
+Status = Literal["finished", "running", "failed", "given up", "half-done", "waiting"]
+FAILURES = ("failed", "killed", "timeout")
+_NAME = re.compile(r"[A-Za-z0-9._-]+-[0-9a-f]{12}")
+
+
+def now() -> str:
+    """The time with zone, to the second."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def sweep_folder(name: str, root: Path | None = None) -> Path:
+    """Folder of a sweep that exists, from its name or its path.
+
+    Raises:
+        UserError: If there is none; the message lists those that there are.
+    """
+    root = Path("sweeps") if root is None else root
+    for folder in (root / name, Path(name)):
+        if folder.is_dir() and name:
+            return folder
+    known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    raise UserError(f"no sweep {name!r} in {root.absolute()}; there are {', '.join(known) or 'none'}")
+
+
+def check_name(name: str) -> str:
+    """Return the name of a sweep if it is one.
+
+    Raises:
+        UserError: If it is not safe as a folder's name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise UserError(
+            f"sweep={name}: the name of a sweep has letters, digits, '.', '_' and '-' only, one sweep per line"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """Folder of a job, which need not exist yet."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """The lock's file."""
+        return self.path / LOCK
+
+    @property
+    def log(self) -> Path:
+        """What all attempts printed."""
+        return self.path / LOG
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, if there is one."""
+        path = self.path / LAST
+        return path if path.is_file() else None
+
+    def record(self) -> dict[str, Any]:
+        """The run's record; empty if there is none yet."""
+        return _read(self.path / RECORD)
+
+    def about(self) -> dict[str, Any]:
+        """What the sweep knows of the job: config, overrides, digest, attempts."""
+        return _read(self.path / JOB)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config that the job was started with; empty if unknown."""
+        found = self.about().get("config")
+        return found if isinstance(found, dict) else {}
+
+    def is_finished(self) -> bool:
+        """Whether the run has ended well: its record says so, which is written last."""
+        return self.record().get("status") == "finished"
+
+    def failures(self) -> int:
+        """Number of attempts that failed since somebody last asked for a fresh start."""
+        return sum(attempt.get("outcome") in FAILURES for attempt in self.attempts() if not attempt.get("forgiven"))
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """All attempts, in order. One without ``outcome`` was running when its sweep was killed."""
+        found = self.about().get("attempts", [])
+        return [attempt for attempt in found if isinstance(attempt, dict)]
+
+    def status(self, limit: int | None = None, look_at_lock: bool = True) -> Status:
+        """What is known of the job.
+
+        Args:
+            limit: Number of failures after which it is given up; None for no limit.
+            look_at_lock: Whether to say that it is running somewhere.
+        """
+        if self.is_finished():
+            return "finished"
+        if look_at_lock and is_held(self.lock):
+            return "running"
+        failures, attempts = self.failures(), self.attempts()
+        if failures and limit is not None and failures >= limit:
+            return "given up"
+        if failures and attempts[-1].get("outcome") in FAILURES:
+            return "failed"
+        return "half-done" if self.checkpoint else "waiting"
+
+    def begin(self, job: Job, command: list[str]) -> None:
+        """Note that an attempt starts. Only the owner of the lock may call this and what follows."""
+        about = self.about()
+        about |= {
+            "digest": job.digest,
+            "overrides": list(job.overrides),
+            "choices": dict(job.choices),
+            "config": dict(job.config),
+            "attempts": [*self.attempts(), {"started": now(), "host": socket.gethostname(), "command": command}],
+        }
+        write_json(self.path / JOB, about)
+
+    def end(self, outcome: str, reason: str, seconds: float) -> None:
+        """Note how an attempt ended."""
+        about = self.about()
+        about["attempts"][-1] |= {"ended": now(), "outcome": outcome, "seconds": round(seconds, 2)}
+        if reason:
+            about["attempts"][-1]["reason"] = reason
+        write_json(self.path / JOB, about)
+
+    def clear(self) -> None:
+        """Remove what an attempt left that cannot be continued, which a run would refuse to overwrite."""
+        for name in _OF_RUN:
+            path = self.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def forgive(self) -> bool:
+        """Let failures so far count no longer; tell whether there were any."""
+        about = self.about()
+        if not self.failures():
+            return False
+        for attempt in about["attempts"]:
+            attempt["forgiven"] = True
+        write_json(self.path / JOB, about)
+        return True
+
+    def note_digest(self, digest: str) -> None:
+        """Remember under which other digest the job is known, because options were added since."""
+        about = self.about()
+        about["also"] = [*about.get("also", []), digest]
+        write_json(self.path / JOB, about)
+
+    def seconds(self) -> float | None:
+        """Time that the finished run took; None if unknown."""
+        value = self.record().get("duration_seconds")
+        return float(value) if isinstance(value, int | float) else None
+
+    def metric(self, name: str, of: str = "last") -> float | None:
+        """A metric of the record: ``of`` is ``last``, ``best_val``, ``best_test`` or ``mean_of_last``."""
+        value = self.record().get("metrics", {}).get(of, {}).get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    def progress(self) -> tuple[int, float | None]:
+        """Number of epochs done, and the latest validation accuracy."""
+        try:
+            with (self.path / METRICS).open(newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, csv.Error, UnicodeDecodeError):
+            return 0, None
+        accuracy = rows[-1].get("val/acc") if rows else None
+        return len(rows), float(accuracy) if accuracy else None
+
+    def last_lines(self, count: int = 10) -> list[str]:
+        """The last lines that the job printed, blank ones left out."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - 20_000))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return []
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+
+def job_folders(sweep: Path) -> Iterator[JobFolder]:
+    """Folders of all jobs of a sweep, by name."""
+    if sweep.is_dir():
+        for path in sorted(sweep.iterdir()):
+            if path.is_dir() and _NAME.fullmatch(path.name):
+                yield JobFolder(path)
+
+
+def folders_by_digest(sweep: Path) -> dict[str, JobFolder]:
+    """Folders of all jobs of a sweep by digest, those noted later included."""
+    found = {}
+    for folder in job_folders(sweep):
+        for digest in folder.about().get("also", []):
+            found[str(digest)] = folder
+    # What a folder is named after comes first.
+    return found | {folder.path.name[-12:]: folder for folder in job_folders(sweep)}
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name could be that of a job's folder."""
+    return bool(_NAME.fullmatch(name))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON mapping; empty if there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, Mapping) else {}  # type: ignore[return-value]

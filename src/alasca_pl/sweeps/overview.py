@@ -1,0 +1,80 @@
+"""What a sweep's folders say, as text."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from alasca_pl.sweeps.folders import JobFolder, job_folders
+from alasca_pl.sweeps.job import Job
+from alasca_pl.sweeps.plan import differences
+from alasca_pl.sweeps.view import duration
+
+
+def status(sweep: Path, limit: int | None = 3) -> str:
+    """One line per job, and how many there are of each kind."""
+    rows, counts = [], Counter[str]()
+    for folder in job_folders(sweep):
+        state = folder.status(limit)
+        counts[state] += 1
+        epochs, accuracy = folder.progress()
+        seconds = folder.seconds()
+        shown = [f"{epochs} epochs"] if epochs else []
+        shown += [] if accuracy is None else [f"val {accuracy:.1%}"]
+        shown += [] if seconds is None else [duration(seconds)]
+        rows.append([state, folder.path.name, ", ".join(shown)])
+    total = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    lines = _aligned(rows) + [f"{sum(counts.values())} jobs: {total}" if rows else f"{sweep} has no jobs yet"]
+    return "\n".join(lines + ([_lines_text(sweep)] if rows else []))
+
+
+def failures(sweep: Path, count: int = 8) -> str:
+    """Reason, command and last lines of the log of each job that failed and has not finished since."""
+    found = []
+    for folder in job_folders(sweep):
+        if folder.is_finished() or not folder.failures():
+            continue
+        last = next(each for each in reversed(folder.attempts()) if each.get("reason"))
+        lines = [
+            f"{folder.path.name}: {last['outcome']}, {folder.failures()} times",
+            f"  {last['reason']}",
+            f"  {folder.log}",
+        ]
+        found.append("\n".join(lines + [f"  | {line}" for line in folder.last_lines(count)]))
+    return "\n\n".join(found) if found else "no failed jobs"
+
+
+def dry_run(placed: Sequence[tuple[Job, JobFolder]], limit: int | None) -> str:
+    """What a line would do: digest, status and what is particular of each job, and how long it would take."""
+    different = differences([job for job, _ in placed])
+    known = [seconds for _, folder in placed if (seconds := folder.seconds()) is not None]
+    if not known and placed:
+        known = [seconds for each in job_folders(placed[0][1].path.parent) if (seconds := each.seconds()) is not None]
+    mean = sum(known) / len(known) if known else None
+    rows, left = [], 0
+    for job, folder in placed:
+        state = folder.status(limit)
+        seconds = folder.seconds()
+        if state != "finished":
+            left += state != "given up"
+            seconds = mean
+        values = " ".join(_short(item) for item in different[job.digest])
+        expected = "" if seconds is None else f"{'' if state == 'finished' else 'about '}{duration(seconds)}"
+        rows.append([job.digest, state, expected, values])
+    total = "unknown" if mean is None else f"about {duration(mean * left)} one after the other"
+    return "\n".join([*_aligned(rows), f"{len(rows)} jobs, {left} to run; time: {total if left else 'none'}"])
+
+
+def _short(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))] if rows else []
+    return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _lines_text(sweep: Path) -> str:
+    file = sweep / "lines.txt"
+    if not file.is_file():
+        return "made elsewhere"
+    return "\n".join(["made by", *(f"  {line}" for line in file.read_text().splitlines())])

@@ -1,0 +1,108 @@
+"""Records of a sweep as one file, to be committed, mailed and merged."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.sweeps.folders import CONFIG, JOB, METRICS, RECORD, JobFolder, is_folder_name, job_folders
+from alasca_pl.sweeps.lock import JobLock
+
+_FORMAT = "alasca_pl sweep 1"
+
+
+def export_records(sweep: Path, file: Path) -> int:
+    """Write records, configs and metrics of all finished jobs into a JSON file, and return their number.
+
+    Raises:
+        UserError: If the file exists.
+    """
+    if file.exists():
+        raise UserError(f"{file} exists; choose another name")
+    jobs: list[dict[str, Any]] = []
+    for folder in job_folders(sweep):
+        if folder.is_finished():
+            texts = {name: folder.path / name for name in (METRICS, CONFIG)}
+            content = {name: path.read_text() for name, path in texts.items() if path.is_file()}
+            jobs.append(
+                {"folder": folder.path.name, "job": folder.about(), "record": folder.record(), "files": content}
+            )
+    write_json(file, {"format": _FORMAT, "sweep": sweep.name, "jobs": jobs})
+    return len(jobs)
+
+
+def import_records(sweep: Path, file: Path) -> tuple[int, int]:
+    """Add finished jobs of a file to a sweep, which is made if need be. What is finished there stays as it is.
+
+    Nothing that the file names is called or run.
+
+    Returns:
+        Number of jobs added, and of those that were there.
+
+    Raises:
+        UserError: If the file is none that ``export_records`` writes.
+    """
+    try:
+        content = json.loads(file.read_text())
+        if content["format"] != _FORMAT:
+            raise ValueError(f"its format is {content['format']!r}")
+        jobs = [_checked(each) for each in content["jobs"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is no file of alasca-sweep export: {error}") from error
+    added = there = 0
+    for each in jobs:
+        folder = JobFolder(sweep / each["folder"])
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock = JobLock(folder.lock)
+        if folder.is_finished() or not lock.acquire():
+            there += 1
+            continue
+        try:
+            folder.clear()
+            for name, text in each["files"].items():
+                write_atomically(folder.path / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+            write_json(folder.path / JOB, {**each["job"], "imported_from": file.name})
+            # Last: it says that the job is done.
+            write_json(folder.path / RECORD, each["record"])
+        finally:
+            lock.release()
+        added += 1
+    return added, there
+
+
+def prune(sweep: Path) -> int:
+    """Drop checkpoints of finished jobs, keep their records; return how many bytes that freed."""
+    freed = 0
+    for folder in job_folders(sweep):
+        checkpoints = folder.path / "checkpoints"
+        if folder.is_finished() and checkpoints.is_dir():
+            freed += sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file())
+            shutil.rmtree(checkpoints)
+    return freed
+
+
+def retry(sweep: Path) -> int:
+    """Let failed jobs be tried again however often they failed; return their number."""
+    count = 0
+    for folder in job_folders(sweep):
+        if folder.is_finished() or not folder.failures():
+            continue
+        lock = JobLock(folder.lock)
+        if lock.acquire():
+            try:
+                count += folder.forgive()
+            finally:
+                lock.release()
+    return count
+
+
+def _checked(job: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(job["folder"], str) or not is_folder_name(job["folder"]):
+        raise ValueError(f"{job['folder']!r} is no name of a job's folder")
+    if not isinstance(job["job"], dict) or job["record"]["status"] != "finished":
+        raise ValueError(f"{job['folder']} is not a finished job")
+    if not set(job["files"]) <= {METRICS, CONFIG} or not all(isinstance(text, str) for text in job["files"].values()):
+        raise ValueError(f"{job['folder']} has files that no record has")
+    return job

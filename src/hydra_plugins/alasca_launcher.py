@@ -1,0 +1,339 @@
+"""Hydra's launchers and sweeper of alasca_pl. Imported at each start of any Hydra program, so it imports little itself."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.errors import CompactHydraException, HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+if TYPE_CHECKING:
+    from alasca_pl.sweeps.folders import JobFolder
+    from alasca_pl.sweeps.job import Job
+    from alasca_pl.sweeps.pool import Result
+
+_NOT_PASSED_ON = (
+    "hydra.mode",
+    "hydra.sweep",
+    "hydra/launcher",
+    "hydra.launcher",
+    "hydra/sweeper",
+    "hydra.sweeper",
+    "hydra.run",
+)
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's basic sweeper, for launchers that check all jobs themselves; a refused sweep leaves no folder."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave the check to the launcher, which names all wrong jobs instead of the first."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        try:
+            return super().sweep(arguments)
+        finally:
+            assert self.config is not None
+            folder = Path(str(self.config.hydra.sweep.dir))
+            if folder.is_dir() and [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+                (folder / "multirun.yaml").unlink()
+                # The folder of all sweeps goes only if it is empty, too.
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                    if folder.parent.name == "sweeps":
+                        folder.parent.rmdir()
+
+
+class LocalLauncher(Launcher):
+    """Runs the jobs of a sweep on this machine, each in a process of its own, and each once.
+
+    Args:
+        jobs: How many at once; ``auto``: as many as cores and memory, or GPUs, allow.
+        jobs_per_device: How many share a GPU.
+        threads: Threads per process; ``auto``: cores divided by jobs.
+        timeout: Seconds after which a job is ended and counts as failed.
+        grace: Seconds that a job gets to end after a signal.
+        limit: Number of failures after which a job is not tried again.
+        retries: How often a failed job is tried again at once.
+        on_out_of_memory: ``fail``, or ``fewer``: go on with half as many jobs at once.
+        metric: What a job returns to a sweeper.
+        metric_of: Epoch whose metric it is: ``last``, ``best_val``, ``best_test`` or ``mean_of_last``.
+        view: ``auto``, ``table``, ``lines`` or ``none``.
+        dry_run: List the jobs instead of running them.
+    """
+
+    def __init__(
+        self,
+        jobs: int | str = "auto",
+        jobs_per_device: int = 1,
+        threads: int | str | None = "auto",
+        timeout: float | None = None,
+        grace: float = 60.0,
+        limit: int | None = 3,
+        retries: int = 0,
+        on_out_of_memory: str = "fail",
+        metric: str = "val/acc",
+        metric_of: str = "last",
+        view: str = "auto",
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__()
+        self.jobs, self.jobs_per_device, self.threads = jobs, jobs_per_device, threads
+        self.options: dict[str, Any] = {
+            "timeout": timeout,
+            "grace": grace,
+            "limit": limit,
+            "retries": retries,
+            "on_out_of_memory": on_out_of_memory,
+            "metric": metric,
+            "metric_of": metric_of,
+        }
+        self.view = view
+        self.dry_run = dry_run
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from alasca_pl.core.errors import UserError
+        from alasca_pl.sweeps import plan, pool
+
+        assert self.config is not None
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        sweep = Path(str(self.config.hydra.sweep.dir))
+        try:
+            settings = pool.Settings(**self.options)
+            asked = self._compose_all(sweep, job_overrides, initial_job_idx)
+            jobs = plan.without_repeats(asked)
+            placed = plan.place_jobs(sweep, jobs, self._recompose)
+            if self.dry_run:
+                from alasca_pl.sweeps.overview import dry_run
+
+                print(dry_run(placed, settings.limit))
+                sys.exit(0)
+            self._note_line(sweep, asked)
+            results = self._run(sweep, placed, settings)
+        except UserError as error:
+            raise CompactHydraException(str(error)) from error
+        except pool.Interrupted as stop:
+            done = sum(result.outcome == "finished" for result in stop.results)
+            print(
+                f"interrupted: {done} of {len(stop.results)} jobs are finished; the same line goes on:\n  {command_line(sweep)}",
+                file=sys.stderr,
+            )
+            sys.exit(128 + stop.signal)
+        return self._returns(asked, results, sweep)
+
+    def _run(self, sweep: Path, placed: Sequence[tuple["Job", "JobFolder"]], settings: Any) -> "list[Result]":
+        from alasca_pl.sweeps import capacity, pool
+        from alasca_pl.sweeps.view import make_view
+
+        open_jobs = [job for job, folder in placed if not folder.is_finished()]
+        room = capacity.Capacity(
+            self.jobs, capacity.visible_gpus() if open_jobs else [], self.jobs_per_device, self.threads, open_jobs
+        )
+        return pool.run_jobs(placed, self._command, room, settings, make_view(self.view))
+
+    def _command(self, job: "Job", folder: "JobFolder", checkpoint: Path | None) -> list[str]:
+        """Command that runs a job as a single run."""
+        assert self.config is not None
+        # -P: a file of the current folder must not take the place of a module of the same name.
+        command = [sys.executable, "-P", "-m", "alasca_pl.cli"]
+        for source in self.config.hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                command += ["--config-dir", source.path]
+        name = self.config.hydra.job.config_name
+        command += ["--config-name", name] if name and name != "train" else []
+        command += [item for item in self.config.hydra.overrides.hydra if not _option(item).startswith(_NOT_PASSED_ON)]
+        command += job.overrides
+        command += [f"ckpt_path={_quoted(str(checkpoint))}"] if checkpoint else []
+        return [*command, f"hydra.run.dir={_quoted(str(folder.path))}"]
+
+    def _compose(self, overrides: Sequence[str], number: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Resolved config and choices of a job."""
+        assert self.config is not None and self.hydra_context is not None
+        before = HydraConfig.instance().cfg
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        try:
+            HydraConfig.instance().set_config(composed)
+            content = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+            config = OmegaConf.to_container(content, resolve=True, throw_on_missing=True)
+            choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+        finally:
+            HydraConfig.instance().cfg = before
+        assert isinstance(config, dict) and isinstance(choices, dict)
+        return config, {str(key): value for key, value in choices.items() if not str(key).startswith("hydra/")}  # type: ignore[return-value]
+
+    def _compose_all(self, sweep: Path, job_overrides: Sequence[Sequence[str]], first: int) -> "list[Job]":
+        """Compose all jobs, those seen before from what was kept of them.
+
+        Raises:
+            UserError: If some cannot be composed; all are named.
+        """
+        from alasca_pl.core.errors import UserError
+        from alasca_pl.sweeps.composed import ComposedJobs
+        from alasca_pl.sweeps.job import Job
+
+        assert self.config is not None
+        kept = ComposedJobs(sweep, _sources(self.config), list(self.config.hydra.overrides.hydra))
+        jobs, problems = [], []
+        for number, overrides in enumerate(job_overrides, start=first):
+            portable = [portable_override(item) for item in overrides]
+            found = kept.get(portable)
+            if found is None:
+                try:
+                    found = self._compose(portable, number)
+                except (HydraException, OmegaConfBaseException, UserError) as error:
+                    problems.append(f"{shlex.join(portable)}: {_first_line(error)}")
+                    continue
+                kept.put(portable, *found)
+            jobs.append(Job(found[0], portable, found[1], number))
+        if problems:
+            total = len(job_overrides)
+            listing = "\n  ".join(problems)
+            raise UserError(f"{len(problems)} of {total} jobs are wrong, so none was started:\n  {listing}")
+        if not self.dry_run:
+            kept.save()
+        return jobs
+
+    def _recompose(self, overrides: Sequence[str]) -> Mapping[str, Any] | None:
+        try:
+            return self._compose(overrides)[0]
+        except (HydraException, OmegaConfBaseException):
+            return None
+
+    def _note_line(self, sweep: Path, jobs: "Sequence[Job]") -> None:
+        """Keep the lines that made a sweep, for those who want to go on with it."""
+        sweep.mkdir(parents=True, exist_ok=True)
+        line, file = command_line(sweep), sweep / "lines.txt"
+        before = file.read_text().splitlines() if file.is_file() else []
+        if line not in before:
+            with file.open("a") as lines:
+                lines.write(f"{line}\n")
+
+    def _returns(self, asked: "Sequence[Job]", results: "Sequence[Result]", sweep: Path) -> list[JobReturn]:
+        by_digest = {result.job.digest: result for result in results}
+        bad = [result for result in results if result.outcome != "finished"]
+        summary = None
+        if bad:
+            lines = [f"{result.folder.path.name}: {result.outcome}: {result.reason}" for result in bad]
+            summary = CompactHydraException(
+                f"{len(bad)} of {len(results)} jobs have not finished:\n  "
+                + "\n  ".join(lines)
+                + f"\nalasca-sweep failures {sweep} shows more; the same line tries them again"
+            )
+        returns = []
+        for job in asked:
+            result = by_digest[job.digest]
+            answer = JobReturn(overrides=list(job.overrides), cfg=OmegaConf.create(dict(job.config)))
+            answer.working_dir, answer.task_name = str(result.folder.path), "train"
+            answer.hydra_cfg = self.config
+            if result.outcome == "finished":
+                answer.status, answer.return_value = JobStatus.COMPLETED, result.value
+            else:
+                answer.status, answer.return_value = JobStatus.FAILED, summary
+            returns.append(answer)
+        if not bad and self.view != "none":
+            ran = sum(result.ran for result in results)
+            print(f"{len(results)} of {len(results)} jobs are finished, {ran} of them now: {sweep}")
+        return returns
+
+
+class SlurmLauncher(LocalLauncher):
+    """Runs the jobs of a sweep as an array of Slurm jobs, through submitit.
+
+    Args:
+        folder: Where submitit keeps its files, below the sweep's folder.
+        cluster: ``slurm``; ``local`` runs the same on this machine, for tests.
+        parallelism: How many jobs of the array run at once.
+        slurm: Further parameters of ``submitit``: ``timeout_min``, ``slurm_partition``, ``cpus_per_task``, ``mem_gb`` and so on.
+        **options: Those of ``LocalLauncher`` that concern single jobs.
+    """
+
+    def __init__(
+        self,
+        folder: str = ".submitit",
+        cluster: str = "slurm",
+        parallelism: int = 256,
+        slurm: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.folder, self.cluster, self.parallelism = folder, cluster, parallelism
+        plain = OmegaConf.to_container(slurm) if isinstance(slurm, DictConfig) else slurm or {}
+        assert isinstance(plain, dict)
+        self.slurm: dict[str, Any] = {str(name): value for name, value in plain.items()}
+
+    def _run(self, sweep: Path, placed: Sequence[tuple["Job", "JobFolder"]], settings: Any) -> "list[Result]":
+        from alasca_pl.sweeps.slurm import run_on_cluster
+        from alasca_pl.sweeps.view import make_view
+
+        return run_on_cluster(
+            placed,
+            self._command,
+            settings,
+            make_view(self.view),
+            folder=sweep / self.folder,
+            cluster=self.cluster,
+            parameters={**self.slurm, "slurm_array_parallelism": self.parallelism},
+            threads=self.threads if isinstance(self.threads, int) else None,
+        )
+
+
+def portable_override(override: str) -> str:
+    r"""Write an override of a sweep such that a single run takes it for the same value.
+
+    Hydra hands values with blanks on as ``two\ x``; a command that quotes paths would keep the backslash.
+    """
+    if "\\" not in override:
+        return override
+    parsed = OverridesParser.create().parse_override(override)
+    value = parsed.value()
+    if not isinstance(value, str) or parsed.is_delete():
+        return override
+    return f"{override.partition('=')[0]}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    return QuotedString(text=value, quote=Quote.single).with_quotes()
+
+
+def _option(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def _first_line(error: BaseException) -> str:
+    """What went wrong, without Hydra's list of places."""
+    while isinstance(error.__cause__, OmegaConfBaseException | HydraException) and not str(error).strip():
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _sources(config: DictConfig) -> list[Path]:
+    """Folders of configs that jobs are composed from."""
+    return [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
+
+
+def command_line(sweep: Path) -> str:
+    """The line that was given, with the sweep's name also if it was chosen for the user."""
+    by_name = sweep.parent == Path("sweeps")
+    place = f"sweep={sweep.name}" if by_name else f"hydra.sweep.dir={sweep}"
+    left_out = ("hydra.sweep.dir", "hydra.launcher.dry_run")
+    given = [item for item in sys.argv[1:] if _option(item) not in left_out]
+    given = [item for item in given if item not in ("-m", "--multirun")]
+    return shlex.join(["alasca-train", "-m", place, *given])
