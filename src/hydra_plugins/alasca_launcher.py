@@ -16,7 +16,7 @@ from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 if TYPE_CHECKING:
     from alasca_pl.sweeps.folders import JobFolder
@@ -318,7 +318,10 @@ def _option(override: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     """What went wrong, without Hydra's list of places."""
-    while isinstance(error.__cause__, OmegaConfBaseException | HydraException) and not str(error).strip():
+    if isinstance(error, MissingMandatoryValue) and getattr(error, "full_key", None):
+        return f"{error.full_key} has no value; give it as {error.full_key}=..."
+    # Hydra hides what OmegaConf says behind an error without a text.
+    while not str(error).strip() and error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

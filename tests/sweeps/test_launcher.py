@@ -1,0 +1,239 @@
+"""Sweeps through Hydra: lines that users type."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fakes import FAKE, lines
+
+from alasca_pl.cli.sweep_arguments import sweep_arguments
+from alasca_pl.core.errors import UserError
+from alasca_pl.sweeps import pool
+from hydra_plugins.alasca_launcher import portable_override
+from running import Outcome, command
+
+QUICK = ("trainer=smoke", "callbacks=quiet", "hydra.launcher.view=lines")
+
+
+@pytest.fixture
+def fast_jobs(monkeypatch) -> list[list[str]]:
+    """Let jobs be fakes; what their commands would have been is kept. A job with the seed 7 fails."""
+    commands: list[list[str]] = []
+    real = pool.run_jobs
+
+    def run_fakes(jobs: Any, command_for: Any, *rest: Any) -> Any:
+        def fake_command(job: Any, folder: Any, checkpoint: Path | None) -> list[str]:
+            commands.append(command_for(job, folder, checkpoint))
+            word = "raises" if job.config["seed"] == 7 else "works"
+            return [sys.executable, "-I", "-S", str(FAKE), str(folder.path), word]
+
+        return real(jobs, fake_command, *rest)
+
+    monkeypatch.setattr(pool, "run_jobs", run_fakes)
+    return commands
+
+
+def test_the_same_line_again_runs_nothing_and_a_wider_one_the_rest(tmp_path, fast_jobs):
+    first = command(tmp_path, "-m", "sweep=a", "seed=0,1", "method=ce,elr", "hydra.launcher.view=lines")
+    assert first.code == 0, first
+    assert "4 of 4 jobs are finished, 4 of them now" in first.out
+    names = sorted(path.name[:-13] for path in (tmp_path / "sweeps" / "a").iterdir() if path.is_dir())
+    assert names == [f"{method}_digits_symmetric0.8_seed{seed}" for method in ("ce", "elr") for seed in (0, 1)]
+    # Another order, and a default spelled out.
+    again = command(tmp_path, "-m", "method=elr,ce", "noise.rate=0.8", "seed=1,0", "sweep=a")
+    assert again.code == 0, again
+    assert "0 of them now" in again.out
+    wider = command(tmp_path, "-m", "sweep=a", "seed=0,1,2", "method=ce")
+    assert wider.code == 0, wider
+    assert "3 of 3 jobs are finished, 1 of them now" in wider.out
+    assert len(fast_jobs) == 5
+    assert set(lines(tmp_path / "sweeps" / "a", "starts").values()) == {1}
+    text = (tmp_path / "sweeps" / "a" / "lines.txt").read_text().splitlines()
+    assert len(text) == 3 and text[0].startswith("alasca-train -m sweep=a seed=0,1")
+
+
+def test_failed_jobs_are_named_with_how_to_go_on(tmp_path, fast_jobs):
+    outcome = command(tmp_path, "-m", "sweep=a", "seed=0,7", "hydra.launcher.view=none")
+    assert outcome.code == 1
+    assert "1 of 2 jobs have not finished" in outcome.err
+    assert "seed7" in outcome.err and "loss is NaN in epoch 1" in outcome.err
+    assert "alasca-sweep failures sweeps/a" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert command(tmp_path, "status", "a", entry="sweep").out.count("finished") >= 1
+    assert "NaN" in command(tmp_path, "failures", "a", entry="sweep").out
+
+
+def test_wrong_jobs_are_all_named_before_anything_starts(tmp_path, fast_jobs):
+    outcome = command(tmp_path, "-m", "sweep=a", "method=ce,elrr", "seed=0,1")
+    assert outcome.code == 1
+    assert "2 of 4 jobs are wrong, so none was started" in outcome.err
+    assert outcome.err.count("elrr") >= 2
+    assert not fast_jobs
+    assert list(tmp_path.iterdir()) == []
+    missing = command(tmp_path, "-m", "sweep=a", "data=npz")
+    assert missing.code == 1 and "data.path" in missing.err
+
+
+def test_a_dry_run_starts_and_leaves_nothing(tmp_path, fast_jobs):
+    outcome = command(tmp_path, "--dry-run", "sweep=a", "seed=0,1")
+    assert outcome.code == 0, outcome
+    assert "2 jobs, 2 to run" in outcome.out
+    assert not fast_jobs and list(tmp_path.iterdir()) == []
+    command(tmp_path, "-m", "sweep=a", "seed=0")
+    outcome = command(tmp_path, "--dry-run", "sweep=a", "seed=0,1")
+    assert "2 jobs, 1 to run" in outcome.out
+
+
+def test_sweeps_without_a_name_do_not_meet(tmp_path, fast_jobs):
+    for _ in range(2):
+        assert command(tmp_path, "-m", "seed=0").code == 0
+    assert len(list((tmp_path / "sweeps").iterdir())) == 2
+    assert len(fast_jobs) == 2
+
+
+def test_a_sweep_in_an_experiment_multiplies_with_the_line(tmp_path, fast_jobs):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      method: ce,elr\n"
+    )
+    outcome = command(tmp_path, "--config-dir", "conf", "-m", "sweep=a", "experiment=own", "seed=0,1")
+    assert outcome.code == 0, outcome
+    assert "4 of 4" in outcome.out
+    assert all(["--config-dir", str(tmp_path / "conf")] == words[4:6] for words in fast_jobs)
+
+
+def test_commands_of_jobs_leave_out_what_concerns_the_sweep(tmp_path, fast_jobs):
+    command(tmp_path, "-m", "sweep=a", "seed=0,1", "hydra.launcher.jobs=1", "hydra.verbose=true")
+    for words in fast_jobs:
+        assert words[1:4] == ["-P", "-m", "alasca_pl.cli"]
+        assert [item for item in words if item.startswith("hydra")] == ["hydra.verbose=true", words[-1]]
+        assert words[-1].startswith("hydra.run.dir='sweeps/a/ce_digits_symmetric0.8_seed")
+        assert not any(item.startswith("sweep") for item in words)
+
+
+NASTY = ["two words", "a,b", "a=b", "it's", 'say "hi"', "größe", "brack[et]s", "semi;colon", "x" * 300]
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_a_value_reaches_the_job_as_it_was_given(tmp_path, fast_jobs, value):
+    escaped = value.replace("'", "\\'")
+    outcome = command(tmp_path, "-m", "sweep=a", f"+remark='{escaped}'", "seed=0")
+    assert outcome.code == 0, outcome
+    (words,) = fast_jobs
+    given = next(item for item in words if item.startswith("+remark="))
+    (folder,) = [path for path in (tmp_path / "sweeps" / "a").iterdir() if path.is_dir()]
+    assert json.loads((folder / "job.json").read_text())["config"]["remark"] == value
+    # The job itself reads its command as a single run.
+    shown = subprocess.run(
+        [sys.executable, "-c", "from hydra.core.override_parser.overrides_parser import OverridesParser as P; import sys\n"
+         "print(P.create().parse_override(sys.argv[1]).value(), end='')", given],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert shown.stdout == value
+
+
+def test_a_blank_in_a_path_is_no_backslash_in_the_job():
+    assert portable_override("data.root=two\\ x") == "data.root='two x'"
+    assert portable_override("seed=1") == "seed=1"
+    assert portable_override("~logger") == "~logger"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["sweep=a", "seed=0,1"], ["-m", "hydra.sweep.dir=sweeps/a", "seed=0,1"]),
+        (["-m", "seed=0,1", "sweep=a"], ["-m", "hydra.sweep.dir=sweeps/a", "seed=0,1"]),
+        (
+            ["--config-dir", "x=y", "sweep=a", "seed=0"],
+            ["-m", "--config-dir", "x=y", "hydra.sweep.dir=sweeps/a", "seed=0"],
+        ),
+        (["--dry-run", "seed=0"], ["-m", "hydra.launcher.dry_run=true", "seed=0"]),
+        (["seed=0"], ["seed=0"]),
+    ],
+)
+def test_arguments_of_sweeps_are_translated(given, expected):
+    assert sweep_arguments(given) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong", [["sweep=a", "sweep=b"], ["sweep=a,b"], ["sweep=../x"], ["sweep=a", "hydra.sweep.dir=x"]]
+)
+def test_names_of_sweeps_that_would_mislead_are_refused(wrong):
+    with pytest.raises(UserError, match="sweep"):
+        sweep_arguments(wrong)
+
+
+def typed(folder: Path, *arguments: str) -> Outcome:
+    """The line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "alasca_pl.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_finished_sweep_answers_without_torch(tmp_path, fast_jobs):
+    assert command(tmp_path, "-m", "sweep=a", "seed=0,1").code == 0
+    code = "import sys; from alasca_pl.cli import train; import atexit\n" + (
+        "atexit.register(lambda: print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'torch', 'lightning', 'sklearn', 'torchmetrics', 'matplotlib', 'submitit'})))\ntrain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-m", "sweep=a", "seed=0,1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 jobs are finished, 0 of them now" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_what_was_composed_is_forgotten_when_a_config_changes(tmp_path, fast_jobs):
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    own = tmp_path / "conf" / "method" / "own.yaml"
+    own.write_text("# @package _global_\ncriterion:\n  _target_: alasca_pl.methods.cross_entropy.CrossEntropy\n")
+    line = ("--config-dir", "conf", "-m", "sweep=a", "method=own")
+    assert "1 of them now" in command(tmp_path, *line).out
+    assert "0 of them now" in command(tmp_path, *line).out
+    own.write_text(own.read_text() + "+epochs: 3\n".replace("+", ""))
+    assert "1 of them now" in command(tmp_path, *line).out
+
+
+def test_a_real_job_is_a_single_run_in_its_folder(tmp_path):
+    outcome = typed(tmp_path, *QUICK, "-m", "sweep=a", "seed=3")
+    assert outcome.code == 0, outcome
+    (folder,) = [path for path in (tmp_path / "sweeps" / "a").iterdir() if path.is_dir()]
+    record = json.loads((folder / "record.json").read_text())
+    assert (record["status"], record["seed"]) == ("finished", 3)
+    assert folder.name.endswith(record["digest"])
+    assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 3
+    assert record["overrides"] == ["trainer=smoke", "callbacks=quiet", "seed=3"]
+
+
+@pytest.mark.slow
+def test_jobs_of_one_and_two_processes_equal_their_single_runs(tmp_path):
+    """Also that the metrics do not depend on the order."""
+    common = (*QUICK[:2], "model.norm=group", "trainer.accelerator=cpu", "trainer.strategy=ddp_fork")
+    line = (*common, "-m", "sweep=a", "trainer.devices=2,1", "seed=0,1", "hydra.launcher.threads=1")
+    assert typed(tmp_path, *line).code == 0
+    swept = {}
+    for folder in (tmp_path / "sweeps" / "a").iterdir():
+        if folder.is_dir():
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            swept[config["trainer"]["devices"], config["seed"]] = (folder / "metrics.csv").read_text()
+    assert len(swept) == 4
+    for (devices, seed), text in swept.items():
+        name = f"alone{devices}{seed}"
+        alone = typed(tmp_path, *common, f"trainer.devices={devices}", f"seed={seed}", f"hydra.run.dir={name}")
+        assert alone.code == 0, alone
+        assert (tmp_path / name / "metrics.csv").read_text() == text
