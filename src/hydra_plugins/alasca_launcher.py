@@ -163,20 +163,23 @@ class LocalLauncher(Launcher):
         command += [f"ckpt_path={_quoted(str(checkpoint))}"] if checkpoint else []
         return [*command, f"hydra.run.dir={_quoted(str(folder.path))}"]
 
-    def _compose(self, overrides: Sequence[str], number: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Resolved config and choices of a job."""
+    def _compose(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Resolved config and choices of a job, as the job itself composes them."""
+        from alasca_pl.cli.composition import compose_config
+
         assert self.config is not None and self.hydra_context is not None
         before = HydraConfig.instance().cfg
-        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        own = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         try:
-            HydraConfig.instance().set_config(composed)
-            content = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
-            config = OmegaConf.to_container(content, resolve=True, throw_on_missing=True)
-            choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+            # What interpolations with "hydra:" look at.
+            HydraConfig.instance().set_config(own)
+            name = str(self.config.hydra.job.config_name)
+            composed = compose_config(name, [*self.config.hydra.overrides.hydra, *overrides])
+            config = OmegaConf.to_container(composed.config, resolve=True, throw_on_missing=True)
         finally:
             HydraConfig.instance().cfg = before
-        assert isinstance(config, dict) and isinstance(choices, dict)
-        return config, {str(key): value for key, value in choices.items() if not str(key).startswith("hydra/")}  # type: ignore[return-value]
+        assert isinstance(config, dict)
+        return {str(key): value for key, value in config.items()}, composed.choices
 
     def _compose_all(self, sweep: Path, job_overrides: Sequence[Sequence[str]], first: int) -> "list[Job]":
         """Compose all jobs, those seen before from what was kept of them.
@@ -196,7 +199,7 @@ class LocalLauncher(Launcher):
             found = kept.get(portable)
             if found is None:
                 try:
-                    found = self._compose(portable, number)
+                    found = self._compose(portable)
                 except (HydraException, OmegaConfBaseException, UserError) as error:
                     problems.append(f"{shlex.join(portable)}: {_first_line(error)}")
                     continue

@@ -95,7 +95,7 @@ def test_two_files_of_one_name_are_told_apart(tmp_path):
     for part in ("a", "b"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "own.npz").touch()
-    one, other = (Job({"data": {"path": str(tmp_path / part / "own.npz")}, "seed": 0}) for part in ("a", "b"))
+    one, other = (Job({"data": {"path": str(tmp_path / part / "own.npz"), "_paths_": ["path"]}}) for part in ("a", "b"))
     assert one.digest == other.digest
     with pytest.raises(UserError, match=r"data\.path.*own\.npz"):
         without_repeats([one, other])

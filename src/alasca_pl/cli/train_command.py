@@ -47,7 +47,9 @@ def train() -> None:
     """
     explains = "--explain" in sys.argv[1:]
     with one_message():
-        sys.argv[1:] = resume_arguments(quote_paths(sweep_arguments([item for item in sys.argv[1:] if item != "--explain"])))
+        sys.argv[1:] = resume_arguments(
+            quote_paths(sweep_arguments([item for item in sys.argv[1:] if item != "--explain"]))
+        )
         if explains and any(item in ("-m", "--multirun") for item in sys.argv):
             raise UserError("--explain takes one combination of values at a time; leave out -m")
     if explains:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from alasca_pl.core.paths import path_names
+from alasca_pl.core.paths import MARKER, absolute_paths, path_names
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -48,18 +48,21 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 
 # What cannot change the result of a whole run. Devices and nodes are not among them: with another number of processes results
 # differ by rounding, and by draws that differ between ranks.
-_WITHOUT_EFFECT = tuple(
-    name for name in _MAY_CHANGE if name not in ("epochs", "trainer.max_epochs", "trainer.devices", "trainer.num_nodes")
-)  # fmt: skip
-# Where data lie. Their names count unless the size of the data is declared: only then are they checked against the config.
-_PLACES = ("data.root", "data.path", "noise.root", "noise.path", "noise.like.root", "noise.like.path")
+_WITHOUT_EFFECT = (
+    "data.extract_to",
+    *(
+        name
+        for name in _MAY_CHANGE
+        if name not in ("epochs", "trainer.max_epochs", "trainer.devices", "trainer.num_nodes")
+    ),
+)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Reduce a resolved config to what can change the result, in a form that compares.
 
-    Folders of data count by their last component only, and not at all where the data set declares its size, which is
-    checked when it is read. A file counts by its name.
+    Files and folders count by their last component only, so that data may lie elsewhere. A folder named ``root`` does not count
+    at all where the data set declares its size, which is checked when it is read.
 
     Args:
         config: Resolved config as plain containers.
@@ -68,26 +71,32 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         Values by dotted names. Whole numbers are integers, however they were written.
 
     Example:
-        >>> identity({"seed": 1.0, "data": {"path": "/a/own.npz", "num_workers": 4}})
+        >>> identity({"seed": 1.0, "data": {"path": "/a/own.npz", "num_workers": 4, "_paths_": ["path"]}})
         {'data.path': 'own.npz', 'seed': 1}
     """
-    flat = _flatten(config)
+    flat, lying = _flatten(config), _flatten(absolute_paths(config))
+    paths = path_names(config)
     declared = flat.get("data.num_samples") is not None
     kept: dict[str, Any] = {}
     for name, value in sorted(flat.items()):
-        if name in _PLACES and isinstance(value, str):
-            if not (name.endswith("root") and declared):
-                kept[name] = PurePath(value).name
-        elif not any(name == free or name.startswith(f"{free}.") for free in _WITHOUT_EFFECT):
-            kept[name] = _plain(value)
+        last = name.rpartition(".")[2]
+        if last == MARKER or (name in paths and last == "root" and declared):
+            continue
+        if any(name == free or name.startswith(f"{free}.") for free in _WITHOUT_EFFECT):
+            continue
+        is_path = name in paths and isinstance(value, str) and PurePath(lying[name]).is_absolute()
+        kept[name] = PurePath(value).name if is_path else _plain(value)
     return kept
 
 
 def places(config: Mapping[str, Any]) -> dict[str, str]:
     """Where a config says that data lie, by dotted names, as far as ``identity`` looks at their names only."""
-    flat = _flatten(config)
-    counted = identity(config)
-    return {name: flat[name] for name in _PLACES if name in counted and isinstance(flat[name], str)}
+    lying, counted = _flatten(absolute_paths(config)), identity(config)
+    return {
+        name: lying[name]
+        for name in sorted(path_names(config))
+        if name in counted and isinstance(lying.get(name), str) and PurePath(lying[name]).is_absolute()
+    }
 
 
 def job_digest(config: Mapping[str, Any]) -> str:
