@@ -25,8 +25,8 @@ from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.experiment import job_digest
+from alasca_pl.core.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from alasca_pl.runs.training_run import Run

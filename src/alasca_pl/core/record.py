@@ -98,6 +98,7 @@ class RunRecord:
         choices: Chosen option of every config group.
         constants: Names of the constants of the method that were applied, see ``cli.constants``.
         config: The resolved config.
+        digest: Of what can change the result, see ``core.experiment.job_digest``; sweeps know a run by it.
         sessions: Stretches of training.
         ended: Time with zone, or None.
         duration_seconds: Time spent training, without what interruptions threw away.
@@ -127,6 +128,7 @@ class RunRecord:
     choices: dict[str, Any] = field(default_factory=dict)
     constants: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
     sessions: list[SessionRecord] = field(default_factory=list)
     ended: str | None = None
     duration_seconds: float | None = None

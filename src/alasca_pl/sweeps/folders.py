@@ -13,13 +13,11 @@ from typing import Any, Literal
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
+from alasca_pl.core.metric_names import VAL, accuracy
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import is_held
 
-# Of a run.
-RECORD, METRICS, CONFIG = "record.json", "metrics.csv", "config.yaml"
-LAST = Path("checkpoints") / "last.ckpt"
-_OF_RUN = (RECORD, METRICS, CONFIG, "noise.npz", "curves.png", "checkpoints", "steps")
 # Of the sweep, in the folder of a job.
 JOB, LOG, LOCK = "job.json", "job.log", "job.lock"
 
@@ -67,6 +65,11 @@ class JobFolder:
     path: Path
 
     @property
+    def run(self) -> RunFolder:
+        """The run's own files."""
+        return RunFolder(self.path)
+
+    @property
     def lock(self) -> Path:
         """The lock's file."""
         return self.path / LOCK
@@ -79,12 +82,11 @@ class JobFolder:
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint to go on from, if there is one."""
-        path = self.path / LAST
-        return path if path.is_file() else None
+        return self.run.last if self.run.last.is_file() else None
 
     def record(self) -> dict[str, Any]:
         """The run's record; empty if there is none yet."""
-        return _read(self.path / RECORD)
+        return _read(self.run.record)
 
     def about(self) -> dict[str, Any]:
         """What the sweep knows of the job: config, overrides, digest, attempts."""
@@ -148,8 +150,7 @@ class JobFolder:
 
     def clear(self) -> None:
         """Remove what an attempt left that cannot be continued, which a run would refuse to overwrite."""
-        for name in _OF_RUN:
-            path = self.path / name
+        for path in (self.run.record, *(self.path / name for name in self.run.would_overwrite())):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -184,12 +185,12 @@ class JobFolder:
     def progress(self) -> tuple[int, float | None]:
         """Number of epochs done, and the latest validation accuracy."""
         try:
-            with (self.path / METRICS).open(newline="") as file:
+            with self.run.metrics.open(newline="") as file:
                 rows = list(csv.DictReader(file))
         except (OSError, csv.Error, UnicodeDecodeError):
             return 0, None
-        accuracy = rows[-1].get("val/acc") if rows else None
-        return len(rows), float(accuracy) if accuracy else None
+        value = rows[-1].get(accuracy(VAL)) if rows else None
+        return len(rows), float(value) if value else None
 
     def last_lines(self, count: int = 10) -> list[str]:
         """The last lines that the job printed, blank ones left out."""

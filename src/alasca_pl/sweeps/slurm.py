@@ -178,8 +178,7 @@ def run_on_cluster(
                 raise UserError(f"hydra/launcher=slurm: {error}") from error
             tasks = []
             for job, where in members:
-                last = where.path / "checkpoints" / "last.ckpt"
-                commands = command_for(job, where, None), command_for(job, where, last)
+                commands = command_for(job, where, None), command_for(job, where, where.run.last)
                 tasks.append(ClusterJob(job, where, *commands, settings, threads, Path.cwd()))
             handles = executor.submit_array(tasks)
             submitted += [(job, where, handle) for (job, where), handle in zip(members, handles)]

@@ -7,7 +7,8 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically, write_json
-from alasca_pl.sweeps.folders import CONFIG, JOB, METRICS, RECORD, JobFolder, is_folder_name, job_folders
+from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.sweeps.folders import JOB, JobFolder, is_folder_name, job_folders
 from alasca_pl.sweeps.lock import JobLock
 
 _FORMAT = "alasca_pl sweep 1"
@@ -24,8 +25,8 @@ def export_records(sweep: Path, file: Path) -> int:
     jobs: list[dict[str, Any]] = []
     for folder in job_folders(sweep):
         if folder.is_finished():
-            texts = {name: folder.path / name for name in (METRICS, CONFIG)}
-            content = {name: path.read_text() for name, path in texts.items() if path.is_file()}
+            texts = (folder.run.metrics, folder.run.config)
+            content = {path.name: path.read_text() for path in texts if path.is_file()}
             jobs.append(
                 {"folder": folder.path.name, "job": folder.about(), "record": folder.record(), "files": content}
             )
@@ -65,7 +66,7 @@ def import_records(sweep: Path, file: Path) -> tuple[int, int]:
                 write_atomically(folder.path / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
             write_json(folder.path / JOB, {**each["job"], "imported_from": file.name})
             # Last: it says that the job is done.
-            write_json(folder.path / RECORD, each["record"])
+            write_json(folder.run.record, each["record"])
         finally:
             lock.release()
         added += 1
@@ -76,7 +77,7 @@ def prune(sweep: Path) -> int:
     """Drop checkpoints of finished jobs, keep their records; return how many bytes that freed."""
     freed = 0
     for folder in job_folders(sweep):
-        checkpoints = folder.path / "checkpoints"
+        checkpoints = folder.run.checkpoints
         if folder.is_finished() and checkpoints.is_dir():
             freed += sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file())
             shutil.rmtree(checkpoints)
@@ -103,6 +104,7 @@ def _checked(job: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{job['folder']!r} is no name of a job's folder")
     if not isinstance(job["job"], dict) or job["record"]["status"] != "finished":
         raise ValueError(f"{job['folder']} is not a finished job")
-    if not set(job["files"]) <= {METRICS, CONFIG} or not all(isinstance(text, str) for text in job["files"].values()):
+    allowed = {RunFolder("").metrics.name, RunFolder("").config.name}
+    if not set(job["files"]) <= allowed or not all(isinstance(text, str) for text in job["files"].values()):
         raise ValueError(f"{job['folder']} has files that no record has")
     return job
