@@ -47,6 +47,7 @@ class ClusterJob:
         self.job, self.folder, self.settings, self.threads = job, folder, settings, threads
         self.command, self.resume, self.root = list(command), list(resume), root
         self._process: JobProcess | None = None
+        self._is_lost = False
 
     def __call__(self) -> str:
         """Run the job and return its outcome; ``elsewhere`` if somebody else has it."""
@@ -79,6 +80,9 @@ class ClusterJob:
                 _wait(process, self.settings.grace)
                 process.kill()
             time.sleep(0.05)
+        if self._is_lost:
+            # The books are kept already.
+            return "interrupted"
         outcome, reason = how_it_ended(self.folder, code, self.settings.timeout if timed_out else None)
         self.folder.end(outcome, reason, process.seconds)
         process.release()
@@ -90,6 +94,7 @@ class ClusterJob:
 
         process = self._process
         if process is not None and process.poll() is None:
+            self._is_lost = True
             process.signal(signal.SIGTERM)
             _wait(process, self.settings.grace)
             process.kill()
