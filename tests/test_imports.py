@@ -104,6 +104,27 @@ def test_a_wrong_arrow_is_found(module, source, breach):
     assert breaches(source, module) == [breach]
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    names = {module_of(file).removesuffix(".__init__"): file for file in FILES}
+    arrows = {
+        name: {
+            target
+            for one in imported(file.read_text(), module_of(file), top_level=True)
+            if one.startswith(".")
+            for target in (one[1:], one[1:].rpartition(".")[0])
+            if target in names and target != name
+        }
+        for name, file in names.items()
+    }
+    # Modules that import nothing left are taken away until none is; a circle stays.
+    while True:
+        leaves = {name for name, targets in arrows.items() if not targets & arrows.keys()}
+        if not leaves:
+            break
+        arrows = {name: targets for name, targets in arrows.items() if name not in leaves}
+    assert sorted(arrows) == []
+
+
 def test_every_package_has_its_arrows():
     assert len(FILES) > 30
     packages = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
