@@ -1,4 +1,4 @@
-"""Train image classifiers on wrongly labelled data: ALASCA and its baselines."""
+"""Train image classifiers on noisy labels: ALASCA and its baselines."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["LoadedRun", "__version__", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that a command with a wrong option answers before torch is imported.
+    # Imported late, so that a command with a wrong option fails before torch is imported.
     if name in ("load_run", "LoadedRun"):
         from alasca_pl.runs import load
 

@@ -18,7 +18,7 @@ def test_the_form_of_names():
 
 @pytest.mark.parametrize("name", ["epoch", "", "/", "a/", "/b", "a/b/c", "a/b/1/2", "a/b/-1"])
 def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match="no name of a metric"):
+    with pytest.raises(ValueError, match="not the name of a metric"):
         MetricName.parse(name)
 
 

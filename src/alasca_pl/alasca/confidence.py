@@ -16,8 +16,8 @@ class LabelConfidence(nn.Module):
     Args:
         num_samples: N, size of the training split.
         num_classes: K.
-        momentum: Fraction of the old average kept at each visit of a sample, the paper's beta, in [0, 1). As a sample is
-            visited once an epoch the average runs over epochs. 0 gives the instantaneous confidence.
+        momentum: Fraction of the old average kept at each visit of a sample, the paper's beta, in [0, 1). A sample is
+            visited once an epoch, so the average runs over epochs. 0 gives the instantaneous confidence.
         temperature: Logits are divided by it before the softmax, the paper's tau, above 0. Below 1 sharpens.
         ema_on: Average ``logits`` (the authors' code) or ``probs``; probabilities p are sharpened as p^(1/temperature),
             renormalised.

@@ -15,7 +15,8 @@ def _conv_norm_relu(convolution: nn.Conv2d, norm: Norm) -> list[nn.Module]:
 
 
 def _bottleneck(channels: int, stride: int, width: int, norm: Norm) -> list[nn.Module]:
-    # Convolutions keep their bias although a normalisation follows: so do the authors', and the parameter counts agree.
+    # Convolutions keep their bias although a normalisation follows, as in the authors' code; the parameter counts
+    # agree.
     middle = max(1, width // 4)
     return [
         *_conv_norm_relu(nn.Conv2d(channels, middle, 1), norm),

@@ -26,8 +26,8 @@ def _loss_on_heads(view: StepView, smoothing: Tensor, target: SmoothingTarget) -
 class AlascaRegularizer(Regularizer):
     """Adaptive label smoothing on every auxiliary classifier.
 
-    The gradient reaches the backbone: this is what regularizes it. Only given labels are used, and by default all samples
-    of a batch count, whatever a selector keeps for the main loss.
+    The gradient reaches the backbone: this is what regularizes it. Only given labels are used. By default all samples
+    of a batch count, regardless of what a selector keeps for the main loss.
 
     Args:
         num_samples: N, size of the training split.

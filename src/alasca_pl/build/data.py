@@ -19,15 +19,15 @@ _PREPARED = {"_target_": f"{PreparedData.__module__}.{PreparedData.__qualname__}
 def build_data(config: Config) -> NoisyDataModule:
     """Read the data, split it, draw the noise, and make the data module.
 
-    The group ``data`` is one flat mapping. Each value goes to whatever takes an argument of its name: ``PreparedData``, the
-    data module that ``_target_`` names, or else the reader. Values of None that nothing takes are ignored, so that the yaml
-    of one data set can build on that of another.
+    The group ``data`` is one flat mapping. Each value is passed to the callable that has an argument of its name:
+    ``PreparedData``, the data module that ``_target_`` names, or the reader. Values of None that match no argument are
+    ignored, so that the yaml of one data set can build on that of another.
 
     Args:
         config: Resolved config as plain containers.
 
     Raises:
-        UserError: If a value is wrong, nothing takes a value, or the data cannot be used.
+        UserError: If a value is wrong or matches no argument, or the data cannot be used.
     """
     node = {name: value for name, value in config["data"].items() if name not in (*_FOR_OTHERS, "reader", MARKER)}
     shell = {"_target_": node.pop("_target_")}

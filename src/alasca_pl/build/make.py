@@ -18,12 +18,12 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
 
     Args:
         node: A mapping with ``_target_``.
-        offers: Values that are passed on if the target has an argument of that name and the node does not give it. So a
-            part asks for ``num_samples`` or ``num_classes`` by naming it, and its yaml need not repeat them. Nodes within
-            the node, e.g. the terms of a composite loss, are offered the same values.
+        offers: Values that are passed on if the target has an argument of that name and the node does not give it. A
+            part thus gets ``num_samples`` or ``num_classes`` by naming it as an argument, and its yaml need not repeat
+            them. Nested nodes, e.g. the terms of a composite loss, are offered the same values.
 
     Raises:
-        UserError: If the target does not exist or refuses its values.
+        UserError: If the target does not exist or rejects its values.
     """
     # Hydra's own instantiate copies arguments into a config and turns dataclasses into mappings; data and networks must
     # arrive as they are.
@@ -63,9 +63,9 @@ def _value(value: Any, offers: Mapping[str, Any]) -> Any:
 
 
 def absorb_files(config: Config) -> Config:
-    """Replace names of files by what is in them, where a part says how: a run must open without the files.
+    """Replace names of files by their content, where a part defines how: a run must open without the files.
 
-    A part says so by a static method ``absorb`` that takes and returns its node of the config.
+    A part defines this in a static method ``absorb`` that takes and returns its node of the config.
 
     Raises:
         UserError: If a file cannot be used.
@@ -78,7 +78,7 @@ def absorb_files(config: Config) -> Config:
         try:
             target = hydra.utils.get_object(node["_target_"]) if "_target_" in node else None
         except (ImportError, ValueError):
-            # Said with a better message when it is called.
+            # Calling it raises a better message.
             target = None
         if target is None or not hasattr(target, "absorb"):
             return node

@@ -27,7 +27,7 @@ _RATE_SLOTS = ("selector", "gradient_transform")
 def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     """Make networks, parts and the module; needs no data.
 
-    Auxiliary heads are made last and from their own random stream, so that the main network starts from the same
+    Auxiliary heads are made last and with their own random stream, so that the main network starts from the same
     weights with and without them. Networks of a pair differ by their stream only.
 
     Args:
@@ -90,7 +90,7 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     rule, average = config["predict"]["rule"], config["predict"]["average"]
     module = NoisyLabelModule(method, make(config["step"], **offers), optim, facts, rule, average, config)
     try:
-        # Made once on trial, so that a value which the optimiser refuses shows now and not when training starts.
+        # Built once as a check, so that a value which the optimiser rejects raises now and not when training starts.
         module.configure_optimizers()
     except TypeError as error:
         raise UserError(f"optim: {error}") from error
@@ -103,10 +103,10 @@ def oracle_slots(config: Config) -> list[str]:
 
 
 def resolve_oracle(config: Config, facts: DataFacts) -> Config:
-    """Put the true noise rate where a slot's ``noise_rate`` is ``oracle``; the only way in which anything learns it.
+    """Put the true noise rate where a slot's ``noise_rate`` is ``oracle``; no method gets it in another way.
 
     Raises:
-        UserError: If nobody knows the true rate.
+        UserError: If the true rate is unknown.
     """
     slots = oracle_slots(config)
     if slots and facts.realised_rate is None:
@@ -118,7 +118,7 @@ def resolve_oracle(config: Config, facts: DataFacts) -> Config:
 
 
 def connect(module: NoisyLabelModule, data: NoisyDataModule) -> None:
-    """Let the data bring in training batches what the method asks for.
+    """Configure the data so that training batches contain what the method needs.
 
     Raises:
         UserError: If a view is unknown.
@@ -171,7 +171,7 @@ def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network],
 
 
 def resolve_stages(stages: str | int | Sequence[int] | None, count: int) -> list[int]:
-    """Turn the value of ``aux.stages`` into stage numbers.
+    """Convert the value of ``aux.stages`` to stage numbers.
 
     Args:
         stages: ``all`` (every stage but the last, which carries the main head), ``last`` (the last of these) or a list

@@ -27,7 +27,7 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
     accumulated = config["trainer"].get("accumulate_grad_batches", 1)
     if accumulated != 1:
         raise UserError(
-            f"trainer.accumulate_grad_batches is {accumulated}, but schedules and selections go by batches; "
+            f"trainer.accumulate_grad_batches is {accumulated}, but schedules and selections count batches; "
             "leave it at 1 and choose another data.batch_size"
         )
     identity = {
@@ -37,7 +37,7 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
     }
     try:
         checkpoints = checkpoint_callbacks(folder, "val" in data.sizes, config["checkpoint"]["every_n_steps"])
-        # Without a part to measure on there is nothing to validate, and Lightning would warn of it.
+        # Without an evaluation split there is nothing to validate, and Lightning would warn about it.
         nothing = {} if data.facts.eval_splits else {"limit_val_batches": 0}
         return L.Trainer(
             **{**config["trainer"], **nothing},
@@ -48,7 +48,7 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
                 ScanCallback(),
                 NoiseMonitor(data.noisy_labels),
                 *(make(node) for node in config["callbacks"].values() if node),
-                # After all that log at the end of an epoch.
+                # After all callbacks that log at the end of an epoch.
                 History(folder.metrics),
                 RankRng(config["seed"]),
                 *checkpoints,

@@ -1,4 +1,4 @@
-"""What a config from a stranger may call."""
+"""What a config of unknown origin may call."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import hydra
 
 from alasca_pl.core.errors import UserError
 
-# A config names the classes that are called with its values; from a stranger's checkpoint only these are called.
+# A config names the classes that are called with its values; for a checkpoint of unknown origin only these are called.
 _TRUSTED = tuple(
     f"{package}."
     for package in (
@@ -30,10 +30,10 @@ def _is_trusted(target: str) -> bool:
 
 
 def refuse_foreign_targets(value: Any, path: Path) -> None:
-    """Refuse a config that would call anything but parts of this package and optimisers.
+    """Refuse a config that would call anything but classes of this package and optimisers.
 
     Args:
-        value: The config, or a part of it.
+        value: The config, or a node of it.
         path: Where it is from, for the message.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Contracts and mechanisms; knows no method and imports only torch and numpy."""
+"""Contracts and mechanisms; independent of all methods, imports only torch and numpy."""

@@ -1,4 +1,4 @@
-"""Opening checkpoints without executing what is in them."""
+"""Open checkpoints without executing code from them."""
 
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"no checkpoint {path}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    # Damaged bytes make the reader fail in every way there is.
+    # Damaged files make the reader raise errors of many types.
     except Exception as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         others = sorted(other.name for other in path.parent.glob("*.ckpt") if other != path)
-        beside = f"; beside it lie {', '.join(others)}" if others else ""
+        beside = f"; other checkpoints in its folder: {', '.join(others)}" if others else ""
         raise UserError(f"checkpoint {path} is truncated, damaged or unsafe to load ({first_line}){beside}") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
-        raise UserError(f"{path} is no checkpoint of alasca_pl; give a file from a run's folder checkpoints/")
+        raise UserError(f"{path} is not a checkpoint of alasca_pl; give a file from a run's folder checkpoints/")
     return checkpoint
 
 
 def facts_of(checkpoint: dict[str, Any]) -> DataFacts:
-    """Return what a checkpoint knows of the data it was trained on."""
+    """Return the facts that a checkpoint stores about the data it was trained on."""
     stored: dict[str, Any] = checkpoint[CHECKPOINT_KEY]["facts"]
     values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
     return DataFacts(**values)

@@ -13,7 +13,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process's place in the group; 0 without a group."""
+    """Rank of this process in the group; 0 without a group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -54,7 +54,7 @@ def gather_with_places(*rows: Tensor) -> tuple[Tensor, ...]:
     longest = max(sizes)
     gathered = []
     for own in rows:
-        # Collectives want equal shapes, so shorter parts travel padded and are cut again on arrival.
+        # Collectives need equal shapes, so shorter tensors are padded before and cut after the exchange.
         padded = torch.cat([own, own.new_zeros(longest - count, *own.shape[1:])]).contiguous()
         everywhere = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(everywhere, padded)
@@ -68,13 +68,13 @@ def gather_rows(*rows: Tensor) -> tuple[Tensor, ...]:
 
 
 def from_rank_zero(compute: Callable[[], Tensor], like: Tensor) -> Tensor:
-    """Compute a tensor on rank 0 and hand it to all; every rank must call it.
+    """Compute a tensor on rank 0 and broadcast it to all ranks; every rank must call it.
 
     For computations on the CPU that are slow, or whose last bits depend on libraries and threads.
 
     Args:
         compute: Called on rank 0 only; returns a tensor of the shape and type of ``like``.
-        like: Tells shape, type and device.
+        like: Gives shape, type and device.
 
     Returns:
         The tensor, on the device of ``like``, equal on all ranks.

@@ -20,8 +20,8 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# What may change when a run goes on, besides its paths: where it runs and what accompanies it. The number of epochs may,
-# because any schedule that depends on it has a value of its own in the config, which may not.
+# What may change when a run is continued, besides its paths: hardware, logging and callbacks. The number of epochs may
+# change too, because any schedule that depends on it has its own value in the config, which may not change.
 _MAY_CHANGE = (
     "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
@@ -34,7 +34,7 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
     """Compare two configs as experiments.
 
     Returns:
-        Dotted names of values that make them different experiments, with old and new value; None stands for absent.
+        Dotted names of values that make them different experiments, with old and new value; None means absent.
     """
     one, other = _flatten(old), _flatten(new)
     may_change = (*_MAY_CHANGE, *path_names(new))
@@ -59,10 +59,10 @@ _WITHOUT_EFFECT = (
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Reduce a resolved config to what can change the result, in a form that compares.
+    """Reduce a resolved config to what can change the result, in a form that can be compared.
 
-    Files and folders count by their last component only, so that data may lie elsewhere. A folder named ``root`` does not count
-    at all where the data set declares its size, which is checked when it is read.
+    Files and folders are compared by their last component only, so that data may be moved. A folder named ``root`` is
+    not compared at all if the data set declares its size, which is checked when it is read.
 
     Args:
         config: Resolved config as plain containers.
@@ -90,7 +90,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def places(config: Mapping[str, Any]) -> dict[str, str]:
-    """Where a config says that data lie, by dotted names, as far as ``identity`` looks at their names only."""
+    """Paths of data in a config, by dotted names, for which ``identity`` compares their names only."""
     lying, counted = _flatten(absolute_paths(config)), identity(config)
     return {
         name: lying[name]
@@ -111,7 +111,7 @@ def job_digest(config: Mapping[str, Any]) -> str:
 
 
 def same_job(recorded: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> bool:
-    """Whether a recorded job is the wanted one, also if options were added since.
+    """Whether a recorded job is the wanted one, even if options were added since.
 
     Args:
         recorded: Resolved config of the recorded job.

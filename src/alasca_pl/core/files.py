@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Atomic writing of files."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside its place and move it there, so that a killed process leaves the old file or the new one.
+    """Write a temporary file and rename it, so that a killed process leaves the old file or the new one.
 
     Args:
-        path: Where the file shall be; its folder is made if need be.
+        path: The file to write; its folder is created if needed.
         write: Called with the open binary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         temporary.unlink(missing_ok=True)
     if os.name != "posix":
         return
-    # The rename itself must reach the disk, too.
+    # The rename must reach the disk as well.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -35,6 +35,6 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as indented JSON, whole or not at all."""
+    """Write a mapping as indented JSON, atomically."""
     text = json.dumps(content, indent=2, sort_keys=False, allow_nan=True) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

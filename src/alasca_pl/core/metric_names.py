@@ -1,4 +1,4 @@
-"""What metrics are called: ``group/quantity``, or ``group/quantity/network`` where several networks have one each.
+"""Names of metrics: ``group/quantity``, or ``group/quantity/network`` for several networks.
 
 The group is a split (``train``, ``val``, ``test``, ...), ``select`` for selections, or the name of a part such as ``alasca``.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class MetricName(NamedTuple):
-    """A name in its pieces.
+    """The components of a metric's name.
 
     Example:
         >>> str(MetricName("train", "loss_base", 1)), MetricName.parse("test/acc_main")
@@ -26,14 +26,14 @@ class MetricName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "MetricName":
-        """Take a name apart.
+        """Split a name into its components.
 
         Raises:
-            ValueError: If it is not of the form above, e.g. ``epoch``.
+            ValueError: If it does not have the form above, e.g. ``epoch``.
         """
         pieces = name.split("/")
         if len(pieces) not in (2, 3) or not all(pieces) or (len(pieces) == 3 and not pieces[2].isdigit()):
-            raise ValueError(f"{name!r} is no name of a metric; they are group/quantity or group/quantity/network")
+            raise ValueError(f"{name!r} is not the name of a metric; use group/quantity or group/quantity/network")
         return cls(pieces[0], pieces[1], int(pieces[2]) if len(pieces) == 3 else None)
 
 
@@ -46,7 +46,7 @@ ACC_CLEAN = str(MetricName(TRAIN, "acc_clean"))
 MEMORISED = str(MetricName(TRAIN, "memorised"))
 AUROC_OF_LOSS = "auroc_loss"
 
-# Of a part's confidence in the given labels.
+# A part's confidence in the given labels.
 CONFIDENCE_CLEAN, CONFIDENCE_WRONG, AUROC = "confidence_clean", "confidence_wrong", "auroc"
 
 
@@ -80,7 +80,7 @@ def of_quantity(metrics: Mapping[str, float], quantity: str) -> list[tuple[Metri
 
 
 def _parsed(names: Iterable[str]) -> dict[str, MetricName]:
-    """Those names that are of the form above; a user's callback may log others."""
+    """The names that have the form above; a user's callback may log others."""
     found = {}
     for name in names:
         with contextlib.suppress(ValueError):

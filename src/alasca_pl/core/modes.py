@@ -1,4 +1,4 @@
-"""Networks in evaluation mode for a while."""
+"""Temporary evaluation mode of networks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Put networks into evaluation mode, which leaves batch-norm statistics alone, and give each module its mode back."""
+    """Use evaluation mode, which does not change batch-norm statistics, then restore each module's mode."""
     # Module by module: a network may have frozen layers in evaluation mode while the rest trains.
     modes = {module: module.training for network in networks for module in network.modules()}
     try:

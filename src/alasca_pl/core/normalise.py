@@ -1,4 +1,4 @@
-"""Pixels as networks take them."""
+"""Normalisation of pixels for networks."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class Normalise:
-    """From pixels 0 to 255 to numbers of about mean 0 and standard deviation 1 per channel, float32.
+    """Normalise pixels 0 to 255 to about mean 0 and standard deviation 1 per channel, float32.
 
-    The one place where this is done: an opened run gives the same bits as training did.
+    The only implementation: an opened run gives the same bits as training did.
 
     Args:
         mean: Per channel, of pixels scaled to [0, 1].
@@ -32,6 +32,6 @@ class Normalise:
         return self
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Normalise images (B, C, H, W), which stay as they are."""
-        # A copy also where the images are float already.
+        """Normalise images (B, C, H, W), which are not changed."""
+        # A copy, even if the images are float already.
         return image.to(torch.float32, copy=True).mul_(self._scale).add_(self._shift)

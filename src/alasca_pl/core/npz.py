@@ -1,4 +1,4 @@
-"""Opening array files without executing what is in them."""
+"""Open array files without executing code from them."""
 
 import zipfile
 import zlib
@@ -27,7 +27,7 @@ class ArrayFile:
         """Read one array.
 
         Raises:
-            ValueError: If there is none of that name, or it holds pickled objects.
+            ValueError: If no array has that name, or it holds pickled objects.
         """
         if name not in self.names:
             raise ValueError(f"lacks {name}; it holds {', '.join(self.names) or 'nothing'}")
@@ -43,10 +43,10 @@ class ArrayFile:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[ArrayFile]:
-    """Open an ``npz`` file for reading; arrays are read when asked for.
+    """Open an ``npz`` file for reading; arrays are read on demand.
 
     Raises:
-        ValueError: If the file is damaged or no such file, also while it is read.
+        ValueError: If the file is damaged or not an ``npz`` file, also while it is read.
     """
     try:
         # Opened here, because numpy leaves the file open when it turns out to be damaged.

@@ -15,13 +15,13 @@ from alasca_pl.core.types import Batch, Progress, StepView, Targets
 
 
 class Part(nn.Module):
-    """What criteria, selectors, regularizers, mixers and gradient transforms have in common.
+    """The common base of criteria, selectors, regularizers, mixers and gradient transforms.
 
     State per sample lives in a ``SampleBuffer``. During training only ``observe`` and ``receive_scan`` may change it.
     """
 
     needs: frozenset[str] = frozenset()
-    """Fields of ``NetworkOutput`` that exist only if asked for: ``aux_logits`` (with ``aux_features``), ``norm_outputs``."""
+    """Optional fields of ``NetworkOutput`` that it needs: ``aux_logits`` (with ``aux_features``), ``norm_outputs``."""
 
     def confidence(self, label: Tensor) -> Tensor | None:
         """Score each given label as the part sees it now, for monitoring.
@@ -30,8 +30,8 @@ class Part(nn.Module):
             label: Observed labels of the whole training split, int64 (N,).
 
         Returns:
-            Float (N,), or (M, N) from parts that exist once per run, larger where the label is more likely right; or None if the
-            part has no score (yet).
+            Float (N,), or (M, N) from parts that exist once per run, larger where the label is more likely correct; or
+            None if the part has no score (yet).
         """
         return None
 
@@ -56,8 +56,7 @@ class RunPart(Part):
     def observe(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
         """Update the state per sample; called once per step, before any loss, after all parts of the networks.
 
-        The observed label is given because averages over epochs of losses or margins need it. A mixer has mixed the batch
-        by then.
+        The observed label is given because averages over epochs of losses or margins need it. A mixer is called before.
 
         Args:
             logits: (M, B, K) predictions of all networks for the unmixed samples, detached.
@@ -67,21 +66,21 @@ class RunPart(Part):
 
 
 class ScanningPart(RunPart):
-    """A part, one per run, that may ask for a scan of the training set before an epoch.
+    """A part, one per run, that may request a scan of the training set before an epoch.
 
-    What it makes of a scan is kept in its state, which checkpoints hold: a run that is resumed within an epoch does not
-    scan again.
+    What it computes from a scan is kept in its state, which checkpoints hold: a run that is resumed within an epoch
+    does not scan again.
     """
 
     first_scan_option: str = ""
-    """Name of the option that says before which epoch it scans first, for messages."""
+    """Name of the option that sets the epoch of the first scan, for messages."""
 
     def scan_request(self, progress: Progress) -> ScanRequest | None:
-        """Say what to collect before the epoch that begins at ``progress``, or None for nothing."""
+        """Return what to collect before the epoch that begins at ``progress``, or None for nothing."""
         return None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        """Take in what was collected; called on every rank with the same result, if ``scan_request`` asked for one."""
+        """Process the result of a requested scan; called on every rank with the same result."""
 
 
 class Criterion(NetworkPart):
@@ -97,7 +96,7 @@ class Criterion(NetworkPart):
         Args:
             logits: (B, K).
             targets: What each row is a mix of.
-            progress: Where the run stands, for losses with a schedule.
+            progress: Position in the run, for losses with a schedule.
 
         Returns:
             Float (B,).
@@ -118,11 +117,11 @@ class SampleSelector(ScanningPart):
             losses: (M, B) base losses, detached.
             logits: M tensors (B, K), detached.
             targets: What each row is a mix of.
-            progress: Where the run stands.
+            progress: Position in the run.
 
         Returns:
-            Weights of at least 0, float (M, B). Under several processes B is the local part of the batch: gather
-            before ranking.
+            Weights of at least 0, float (M, B). With several processes B counts only this rank's samples: gather before
+            ranking.
         """
         raise NotImplementedError
 
@@ -156,7 +155,7 @@ class InputMixer(RunPart):
     """
 
     partners: Literal["none", "same_label"] = "none"
-    """Whether batches shall bring for each sample another random one from the whole training set, and which."""
+    """Whether batches must contain, for each sample, another random one from the whole training set, and which."""
 
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         """Return mixed images (B, C, H, W) and what each is a mix of."""
@@ -172,6 +171,6 @@ class GradientTransform(ScanningPart):
         Args:
             parameters: Parameters of one network without its auxiliary heads, or those of its auxiliary heads; apart, so
                 that heads change nothing for the main network.
-            progress: Where the run stands.
+            progress: Position in the run.
         """
         raise NotImplementedError

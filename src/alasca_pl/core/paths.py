@@ -6,8 +6,8 @@
       _paths_: [root, extract_to]
 
 A name with a question mark, as in ``[path?]``, is a path only where such a file or folder exists, for values that may also
-be something else, e.g. the name of a data set on a hub. Whoever adds a data set, a noise model or another class with paths
-of its own lists them in its yaml.
+be something else, e.g. the name of a data set on a hub. The yaml of a new data set, noise model or other class lists
+the class's own paths.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def absolute_paths(value: Any) -> Any:
     """Return a config in which all paths, at any depth, are absolute, so that a run finds its files from any folder.
 
     Args:
-        value: Config as plain containers, or a part of it.
+        value: Config as plain containers, or a node of it.
 
     Example:
         >>> made = absolute_paths({"noise": {"path": "/files/../noise.npz", "seed": 0, "_paths_": ["path"]}})
@@ -47,7 +47,7 @@ def path_names(value: Any, prefix: str = "") -> set[str]:
     """Dotted names of all paths in a config.
 
     Args:
-        value: Config as plain containers, or a part of it.
+        value: Config as plain containers, or a node of it.
         prefix: Put before each name.
 
     Example:
@@ -61,7 +61,7 @@ def path_names(value: Any, prefix: str = "") -> set[str]:
 
 
 def _absolute(value: Any, optional: bool) -> Any:
-    # Where a path is allowed, so may be other values: None, or a matrix itself instead of its file.
+    # A value listed as a path may also be None, or a matrix instead of its file.
     if not isinstance(value, str | Path) or not str(value):
         return value
     path = Path(value).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""Opening files that torch saved from numpy arrays, without executing what is in them."""
+"""Open files that torch saved from numpy arrays, without executing code from them."""
 
 import hashlib
 import io
@@ -37,7 +37,7 @@ def read_torch_file(path: Path, md5: str | None = None) -> dict[str, Any]:
     if md5 is not None and found != md5:
         raise ValueError(
             f"{path} is not the published file or was damaged on the way: expected MD5 {md5}, got {found}; "
-            "fetch it again, or say check_md5=false for a file of your own"
+            "fetch it again, or set check_md5=false for a file of your own"
         )
     # Imported late: see core/seeds.py.
     import torch
@@ -45,7 +45,7 @@ def read_torch_file(path: Path, md5: str | None = None) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    # Damaged bytes make the reader fail in every way there is.
+    # Damaged files make the reader raise errors of many types.
     except Exception as error:
         # Torch's own first line advises to load the file unsafely.
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Weights only load" not in line]

@@ -1,11 +1,11 @@
-"""How well scores and selections tell clean from noisy samples."""
+"""How well scores and selections separate clean from noisy samples."""
 
 import torch
 from torch import Tensor
 
 
 def selection_quality(both: int, selected: int, clean: int, total: int) -> dict[str, float]:
-    """Say how well a selection finds clean samples, and how well what it leaves out are wrong ones.
+    """Measure how well a selection finds clean samples, and how well the samples it leaves out are the noisy ones.
 
     Args:
         both: Number of samples that are selected and clean.
@@ -14,8 +14,8 @@ def selection_quality(both: int, selected: int, clean: int, total: int) -> dict[
         total: Number of samples.
 
     Returns:
-        ``precision``, ``recall`` and ``f1`` with clean samples as positives, the same with ``noisy_`` in front with wrong
-        ones as positives, and ``rate``, the share that is selected. A ratio of nothing is 0.
+        ``precision``, ``recall`` and ``f1`` with clean samples as positives, the same with the prefix ``noisy_`` and
+        noisy samples as positives, and ``rate``, the fraction that is selected. A ratio with denominator 0 is 0.
     """
     wrong_left_out = total - selected - clean + both
     quality = {"rate": _ratio(selected, total)}

@@ -1,4 +1,4 @@
-"""The record of a run: what was run, on what, and what came out, as ``record.json``."""
+"""The record of a run: config, environment and results, as ``record.json``."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 
 SCHEMA = 1
-"""Version of the schema. It grows when a field changes its meaning or goes; fields with a default may be added."""
+"""Version of the schema. It increases when a field changes its meaning or goes; fields with a default may be added."""
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 
@@ -46,7 +46,7 @@ class NoiseRecord:
     Attributes:
         kind: ``symmetric``, ``asymmetric``, ...; ``none`` for labels as the data set has them.
         rate: Nominal noise rate, or None.
-        realised_rate: Fraction of labels that differ from the clean ones, or None where nobody knows.
+        realised_rate: Fraction of labels that differ from the clean ones, or None if unknown.
         seed: Seed of the draw, or None.
         sha256: Hash of the observed labels and their positions.
     """
@@ -60,7 +60,7 @@ class NoiseRecord:
 
 @dataclass
 class SessionRecord:
-    """One stretch of training; a run that was interrupted has several.
+    """One session of training; a run that was interrupted has several.
 
     Attributes:
         started: Time with zone.
@@ -75,7 +75,7 @@ class SessionRecord:
 
 @dataclass
 class RunRecord:
-    """Everything that is known of a run besides its metrics by epoch.
+    """Everything that is known about a run except its metrics by epoch.
 
     Attributes:
         status: ``running``, ``finished``, ``failed`` or ``interrupted``.
@@ -98,10 +98,10 @@ class RunRecord:
         choices: Chosen option of every config group.
         constants: Names of the constants of the method that were applied, see ``cli.constants``.
         config: The resolved config.
-        digest: Of what can change the result, see ``core.experiment.job_digest``; sweeps know a run by it.
-        sessions: Stretches of training.
+        digest: Of what can change the result, see ``core.experiment.job_digest``; sweeps identify a run by it.
+        sessions: Sessions of training.
         ended: Time with zone, or None.
-        duration_seconds: Time spent training, without what interruptions threw away.
+        duration_seconds: Time spent training, without work that interruptions lost.
         peak_memory_mb: Largest memory by device.
         problem: Why the run failed, or None.
         metrics: Figures of the run, see ``report.summary.summarise``.
@@ -138,7 +138,7 @@ class RunRecord:
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON, whole or not at all."""
+        """Write the record as JSON, atomically."""
         write_json(path, dataclasses.asdict(self))
 
     @classmethod
@@ -165,7 +165,7 @@ class RunRecord:
 
 
 def _from_plain(kind: Any, value: Any, where: str) -> Any:
-    """Turn plain containers into a value of an annotated type, checking every entry.
+    """Convert plain containers to a value of an annotated type and check every entry.
 
     Raises:
         ValueError: If an entry is missing, unknown or of another type; the message names it.

@@ -10,7 +10,7 @@ Row = dict[str, float | int]
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write rows as CSV, whole or not at all; columns are all names that occur, in order of appearance."""
+    """Write rows as CSV, atomically; columns are all names that occur, in order of appearance."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

@@ -29,7 +29,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """What was run, on what, and what came out; see ``RunRecord``."""
+        """Config, environment and results; see ``RunRecord``."""
         return self.path / "record.json"
 
     @property
@@ -72,6 +72,6 @@ class RunFolder:
         return self.checkpoints / f"{name}.ckpt"
 
     def would_overwrite(self) -> list[str]:
-        """Names of existing files, besides the record, that a new run in this folder would overwrite."""
+        """Names of existing files, other than the record, that a new run in this folder would overwrite."""
         files = (self.config, self.noise, self.metrics, self.curves, self.checkpoints)
         return [file.name for file in files if file.exists()]

@@ -13,8 +13,8 @@ from alasca_pl.core.types import Targets
 class SampleBuffer(nn.Module):
     """Exponential moving average with one float32 row per training sample.
 
-    The table is no registered buffer: data-parallel training would copy rank 0's table over the others' at each forward
-    pass and lose half of the updates without an error. It lives in the extra state, which checkpoints keep.
+    The table is not a registered buffer: data-parallel training would copy rank 0's table over the others' at each
+    forward pass and lose half of the updates without an error. It is kept in the extra state, which checkpoints hold.
 
     Args:
         num_samples: N, at least 1.
@@ -46,14 +46,14 @@ class SampleBuffer(nn.Module):
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}; 0 keeps only the latest value")
         self.momentum = momentum
-        # Set past nn.Module's own bookkeeping, which would refuse a later copy that is not a registered buffer.
+        # Set without nn.Module's own bookkeeping, which would reject a later copy that is not a registered buffer.
         self.__dict__["rows"] = torch.full((num_samples, row_size), initial, dtype=torch.float32)
 
     @torch.no_grad()
     def update(self, rows: Tensor, index: Tensor) -> None:
-        """Move the rows of a batch towards new values, on every rank alike.
+        """Move the rows of a batch towards new values, equally on every rank.
 
-        An index that occurs several times in one global batch moves once, towards the mean of its values.
+        The row of an index that occurs several times in one global batch moves once, towards the mean of its values.
 
         Args:
             rows: New values, float (B, R).
@@ -67,7 +67,7 @@ class SampleBuffer(nn.Module):
 
     @torch.no_grad()
     def fill(self, rows: Tensor) -> None:
-        """Replace the whole table, without momentum; for what follows from a scan of the training set.
+        """Replace the whole table, without momentum; for values computed from a scan of the training set.
 
         Args:
             rows: New values in index order, float (N, R), equal on all ranks.

@@ -1,4 +1,4 @@
-"""What one pass over the whole training set, before an epoch, may collect."""
+"""What one scan of the whole training set, before an epoch, may collect."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class ScanRequest(NamedTuple):
-    """What a part wants to know of every training sample, from networks in evaluation mode on un-augmented images."""
+    """What a part needs for every training sample, from networks in evaluation mode on images without augmentation."""
 
     losses: bool = False
     """Cross-entropy of the main head against the given label."""
@@ -16,12 +16,12 @@ class ScanRequest(NamedTuple):
     """Input of the main head."""
 
     def union(self, other: "ScanRequest") -> "ScanRequest":
-        """Everything that either asks for."""
+        """Everything that either request contains."""
         return ScanRequest(*(one or two for one, two in zip(self, other)))
 
 
 class ScanResult(NamedTuple):
-    """One pass over the training set, rows in index order, on the CPU, equal on all ranks; only what was asked for."""
+    """Result of one scan, rows in index order, on the CPU, equal on all ranks; only what was requested."""
 
     label: Tensor
     """(N,) int64, observed labels."""

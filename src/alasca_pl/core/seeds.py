@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """Turn a seed and a purpose into another seed, the same on every machine.
+    """Derive another seed from a seed and a purpose, the same on every machine.
 
     Args:
         seed: The user's seed.

@@ -50,14 +50,14 @@ def keep_small_losses(losses: Tensor, index: Tensor, forget_rate: float) -> Tens
 
 
 def over_selected(penalty: Tensor, weight: Tensor) -> Tensor:
-    """Turn the mean that a step takes of a penalty into the mean over selected samples; every rank must call it.
+    """Rescale a penalty so that a step's mean becomes the mean over selected samples; every rank must call it.
 
-    A step divides the sum of a penalty by the size of the global batch. What this function returns is 0 for samples that are
-    not selected and larger by size over number of selected samples for the others.
+    A step divides the sum of a penalty by the size of the global batch. This function returns 0 for samples that are
+    not selected and multiplies the penalty of the others by that size divided by the number of selected samples.
 
     Args:
         penalty: (B,), attached to the graph.
-        weight: Selection weights, (B,); samples with a weight above 0 are selected and count alike.
+        weight: Selection weights, (B,); samples with a weight above 0 are selected and count equally.
 
     Returns:
         (B,); zeros if nothing is selected in the global batch.

@@ -1,4 +1,4 @@
-"""What travels between data, networks, parts and steps.
+"""Data structures that data, networks, parts and steps exchange.
 
 Shapes: B batch, K classes, N training samples, M networks, V mixed samples per row, D features.
 """
@@ -12,8 +12,8 @@ from torch import Tensor
 class Batch(NamedTuple):
     """One batch of training or evaluation samples.
 
-    Clean labels are not here: whoever measures with them looks them up by ``index``, so that nothing which trains can
-    see them.
+    Clean labels are not part of a batch: code that measures with them looks them up by ``index``, so that no training
+    code can see them.
     """
 
     image: Tensor
@@ -23,9 +23,9 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """(B,) int64 in [0, N), position in the training split; it never changes during a run."""
     views: tuple[Tensor, ...] = ()
-    """Further views of the same samples, each like ``image``, in the order in which a step asked for them."""
+    """Further views of the same samples, each like ``image``, in the order in which a step requests them."""
     partner: Tensor | None = None
-    """(B,) int64: for each sample the index of another training sample, if a mixer asked for one."""
+    """(B,) int64: for each sample the index of another training sample, if a mixer requests one."""
     partner_image: Tensor | None = None
     """Images of the partners, like ``image``."""
 
@@ -36,8 +36,8 @@ class NormOutput(NamedTuple):
     value: Tensor
     """(B, C, H, W), attached to the graph."""
     scale: Tensor
-    """(C,), the layer's factor per channel. The gradient with respect to what the layer had before it multiplied by
-    this factor is ``scale`` times the gradient with respect to ``value``."""
+    """(C,), the layer's factor per channel. The gradient with respect to the value before this multiplication is
+    ``scale`` times the gradient with respect to ``value``."""
 
 
 class NetworkOutput(NamedTuple):
@@ -78,7 +78,7 @@ class Targets(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the run stands. All counts start at 0; ``step`` counts optimiser steps over the whole run."""
+    """Position in the run. All counts start at 0; ``step`` counts optimiser steps over the whole run."""
 
     epoch: int
     step: int
@@ -87,7 +87,7 @@ class Progress(NamedTuple):
 
 
 class StepView(NamedTuple):
-    """All that a regularizer may look at, for one network."""
+    """Everything that a regularizer may use, for one network."""
 
     output: NetworkOutput
     targets: Targets
@@ -98,11 +98,11 @@ class StepView(NamedTuple):
     progress: Progress
     peers: tuple[NetworkOutput, ...] = ()
     """Outputs of the M - 1 other networks for the same rows, those of network m + 1 first, then m + 2 and so on modulo M.
-    They are attached to the graph: a penalty moves the peers too, unless it detaches them."""
+    They are attached to the graph: a penalty also has a gradient for the peers, unless it detaches them."""
 
 
 class StepResult(NamedTuple):
-    """What a step hands to the module."""
+    """What a step returns to the module."""
 
     loss: Tensor
     """Scalar to differentiate: sum over the networks."""
@@ -117,7 +117,7 @@ class StepResult(NamedTuple):
 
 
 class DataFacts(NamedTuple):
-    """What the rest of the program must know of a data set; enough to rebuild a module without the data."""
+    """What the rest of the program must know about a data set; enough to rebuild a module without the data."""
 
     name: str
     num_classes: int
@@ -133,9 +133,9 @@ class DataFacts(NamedTuple):
     std: tuple[float, ...]
     """Likewise."""
     eval_splits: tuple[str, ...] = ("val", "test")
-    """Names of the parts that accuracy is measured on."""
+    """Names of the splits that accuracy is measured on."""
     realised_rate: float | None = None
-    """True noise rate of the training split, or None where nobody knows. Only for measuring, and for methods that
-    are told so by ``noise_rate: oracle`` in their config."""
+    """True noise rate of the training split, or None if unknown. Only for measuring, and for methods that have
+    ``noise_rate: oracle`` in their config."""
     class_counts: tuple[int, ...] = ()
     """Samples of each class in the training split, by observed label."""
