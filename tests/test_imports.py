@@ -23,7 +23,7 @@ ALLOWED = {
     "training": ("core", "models", "noise", "steps", "training"),
     "build": ("core", "noise", "models", "methods", "alasca", "data", "steps", "training", "build"),
     "report": ("core", "report"),
-    "runs": ("core", "noise", "data", "training", "build", "report", "runs"),
+    "runs": ("core", "noise", "models", "data", "training", "build", "report", "runs"),
     "sweeps": ("core", "sweeps"),
     "cli": ("core", "runs", "report", "sweeps", "cli"),
 }

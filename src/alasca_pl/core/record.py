@@ -105,6 +105,10 @@ class RunRecord:
         peak_memory_mb: Largest memory by device.
         problem: Why the run failed, or None.
         metrics: Figures of the run, see ``report.summary.summarise``.
+        initial_weights: SHA-256 of each network as it was before training, without its auxiliary heads. Empty in records of
+            earlier versions, as are the next two.
+        train_split: SHA-256 of the positions of the training samples in the data set.
+        parameters: Numbers of trained parameters of one network: ``main`` and ``aux_heads``.
         schema: Version of this schema.
     """
 
@@ -135,6 +139,9 @@ class RunRecord:
     peak_memory_mb: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    initial_weights: list[str] = field(default_factory=list)
+    train_split: str | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:

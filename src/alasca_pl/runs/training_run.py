@@ -26,10 +26,12 @@ from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.images import ImageError
 from alasca_pl.data.views import SMALL
+from alasca_pl.models.network import Network
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment
+from alasca_pl.runs.digests import parameter_counts, split_digest, weights_digest
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 
@@ -103,6 +105,8 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         data.check_processes(trainer.num_devices * trainer.num_nodes)
     except ValueError as error:
         raise UserError(str(error)) from error
+    # Before a checkpoint is loaded: what the run began with, also if this is a later stretch of it.
+    networks: list[Network] = list(module.method.networks)  # type: ignore[arg-type]
     record = RunRecord(
         status="running",
         folder=str(folder),
@@ -129,6 +133,9 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         precision=str(trainer.precision),
         sessions=previous.sessions if previous else [],
         config=config,
+        initial_weights=[weights_digest(network) for network in networks],
+        train_split=split_digest(data.noisy_labels.index),
+        parameters=parameter_counts(networks[0]),
         **about,
     )
     return Run(config, run_folder, data, module, trainer, checkpoint, record)
