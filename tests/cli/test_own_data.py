@@ -211,7 +211,7 @@ def test_images_of_all_sizes_are_brought_to_one(tmp_path, loader):
     made = run(tmp_path / "made", "data=folder", f"data.root={root}", f"data.loader={loader}", "data.num_workers=0",
                "data.batch_size=8", "data.num_val=0", "data.drop_last=true")  # fmt: skip
     assert made.record["data"]["image_shape"] == [3, 28, 28]
-    assert "images differ in size; all are brought to 28 x 28" in made.shown
+    assert "images differ in size; all are resized to 28 x 28" in made.shown
 
 
 def resumable(own: Path) -> tuple[str, ...]:

@@ -592,7 +592,7 @@ def test_cifar_is_built_with_every_noise(tmp_path, name, classes, noise):
 
 def test_cifar_of_another_size_than_declared_is_refused(tmp_path):
     write_npz(tmp_path / "cifar10.npz", 10)
-    with pytest.raises(UserError, match="num_samples says 45000, but cifar10 has 30"):
+    with pytest.raises(UserError, match="num_samples is 45000, but cifar10 has 30"):
         build_data(config_for("data=cifar10", f"data.root={tmp_path}", "data.num_val=10"))
 
 

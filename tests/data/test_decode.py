@@ -42,7 +42,7 @@ def test_corrupt_images_are_counted_and_named_in_one_error(damaged):
         check_images(splits_of(damaged))
     message = str(caught.value)
     assert message.startswith("3 of 8 images cannot be decoded")
-    for expected in ("'1.png' (", "'3.png' (the file is empty)", "'6.png' (it is no image", "data.on_corrupt=skip"):
+    for expected in ("'1.png' (", "'3.png' (the file is empty)", "'6.png' (it is not an image", "data.on_corrupt=skip"):
         assert expected in message
 
 

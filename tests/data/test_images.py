@@ -100,7 +100,7 @@ def test_cmyk_is_read(tmp_path):
     ("make", "reason"),
     [
         (lambda path: path.write_bytes(b""), "the file is empty"),
-        (lambda path: path.write_bytes(b"no image"), "no image of a known format"),
+        (lambda path: path.write_bytes(b"no image"), "not an image of a known format"),
         (lambda path: path.unlink(), "the file is missing"),
         (lambda path: truncate(path), "truncated"),
         (lambda path: truncate(path, 0.05), "cannot decode"),

@@ -107,7 +107,7 @@ def test_a_line_may_be_broken_within_quotes_and_lines_are_counted_as_in_the_file
         ([""], "its first line is ''; it must name the columns"),
         (["file,class", "pics/0.png,0"], "its first line is 'file,class'"),
         (["path,label,clean_lable", "pics/0.png,0,1"], r"unknown column\(s\) 'clean_lable'; use path, label"),
-        (["path,label,label", "pics/0.png,0,1"], "a column is there twice"),
+        (["path,label,label", "pics/0.png,0,1"], "a column occurs twice"),
         (["path,label", "pics/0.png,0,1"], "line 2 has 3 values, but the header 2"),
         (["path,label", "pics/0.png"], "line 2 has 1 values, but the header 2"),
         (["path,label", '"pics/0.png,0'], "unexpected end of data"),

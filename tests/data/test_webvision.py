@@ -55,7 +55,7 @@ def test_more_or_fewer_classes_can_be_kept(root):
     assert read_webvision(root, 1000).test.labels.tolist() == [1, 999, 49]
     assert read_webvision(root, 2).train.labels.tolist() == [0, 1]
     for wrong in (1, 1001):
-        with pytest.raises(ValueError, match=f"must be 2 to that, got {wrong}"):
+        with pytest.raises(ValueError, match=f"must be 2 to 1000, got {wrong}"):
             read_webvision(root, wrong)
 
 

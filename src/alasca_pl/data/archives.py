@@ -1,4 +1,4 @@
-"""Archives unpacked without trusting what is in them."""
+"""Unpack archives safely, whatever they contain."""
 
 import errno
 import gzip
@@ -25,7 +25,7 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 
 _MARKER = ".extracted.json"
 _TAIL = 2**16
-# Headers of tar files are far smaller; what claims more is made to fill the memory.
+# Headers of tar files are far smaller; a larger one is meant to exhaust the memory.
 _LARGEST_HEADER = 2**24
 
 
@@ -38,15 +38,15 @@ class _Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name of a file says that ``extract`` can unpack it."""
+    """Whether ``extract`` can unpack a file, judged by its name."""
     return path.name.lower().endswith(ENDINGS)
 
 
 def extract(archive: str | Path, target: str | Path, max_bytes: int = 500 * 2**30, max_files: int = 10_000_000) -> Path:
     """Unpack an archive into a folder of its own, once.
 
-    Everything that the archive says of its content is checked before anything is written, and the folder appears under
-    its name only when it is whole. Another call for the same archive, also by another process, finds it there.
+    The archive's list of members is checked before anything is written, and the folder gets its name only when it is
+    complete. Another call for the same archive, also by another process, reuses it.
 
     Args:
         archive: A .zip, .tar, .tar.gz or .tgz file.
@@ -61,7 +61,7 @@ def extract(archive: str | Path, target: str | Path, max_bytes: int = 500 * 2**3
         FileNotFoundError: If there is no such archive.
         ValueError: If the archive is damaged, encrypted, too large unpacked, or holds anything but folders and files that
             stay below their folder, or if the folder was changed after an earlier extraction.
-        OSError: If the disk has too little room or cannot be written.
+        OSError: If the disk has too little space or cannot be written.
     """
     archive, target = Path(archive).expanduser(), Path(target).expanduser().absolute()
     if not archive.is_file():
@@ -74,7 +74,7 @@ def extract(archive: str | Path, target: str | Path, max_bytes: int = 500 * 2**3
     if _is_whole(folder, identity):
         return folder
     target.mkdir(parents=True, exist_ok=True)
-    # Several processes of one run may arrive here at once; one of them unpacks.
+    # Several processes of one run may reach this at once; one of them unpacks.
     with FileLock(target / f".{folder.name}.lock"):
         if not _is_whole(folder, identity):
             _unpack(archive, folder, identity, max_bytes, max_files)
@@ -113,13 +113,13 @@ def _unpack(archive: Path, folder: Path, identity: dict[str, Any], max_bytes: in
         members, listing = _check(archive, max_bytes, max_files)
         needed, free = sum(size for _, size in members), shutil.disk_usage(folder.parent).free
         if needed > free:
-            raise OSError(errno.ENOSPC, f"unpacked it takes {needed} bytes, but {folder.parent} has only {free} left")
+            raise OSError(errno.ENOSPC, f"it needs {needed} bytes unpacked, but {folder.parent} has only {free} left")
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             written = _write(archive, temporary, dict(members))
             marker = identity | {"listing": listing, "files": written}
             (temporary / _MARKER).write_text(json.dumps(marker, indent=2))
-            # What mkdtemp makes is for its owner alone.
+            # mkdtemp makes folders that only their owner can read.
             temporary.chmod(0o777 & ~_umask())
             temporary.rename(folder)
         except BaseException:
@@ -136,14 +136,15 @@ def _check(archive: Path, max_bytes: int, max_files: int) -> tuple[list[tuple[st
     with _open(archive) as opened:
         for count, member in enumerate(_members(opened), start=1):
             total += member.size
-            # Before the next member is read: in a compressed tar that means to unpack this one.
+            # Checked before the next member is read, because in a compressed tar this unpacks the current one.
             if total > max_bytes or count > max_files:
                 raise ValueError(
-                    f"unpacked it takes more than {max_bytes} bytes or {max_files} files; unpack it yourself if you trust it"
+                    f"unpacked it takes more than {max_bytes} bytes or {max_files} files; "
+                    "unpack it yourself if you know its origin"
                 )
             path = str(PurePosixPath(member.name))
             if path in seen and not member.is_folder:
-                raise ValueError(f"it holds {member.name!r} twice")
+                raise ValueError(f"it contains {member.name!r} twice")
             seen.add(path)
             listing.update(f"{member.size} {member.is_folder} {member.name}\0".encode("utf-8", "surrogateescape"))
             if not member.is_folder:
@@ -155,11 +156,11 @@ def _write(archive: Path, folder: Path, sizes: dict[str, int]) -> int:
     written = 0
     with _open(archive) as opened:
         for member in _members(opened):
-            # The archive may have been exchanged since it was checked.
+            # The archive may have been replaced since it was checked.
             if not member.is_folder and sizes.get(member.name) != member.size:
                 raise ValueError("it changed while it was read")
             path = folder / member.name
-            # Folders that Apple's archiver adds would look like a class.
+            # Folders that macOS adds to archives would be read as a class.
             if "__MACOSX" in PurePosixPath(member.name).parts:
                 continue
             if member.is_folder:
@@ -198,17 +199,17 @@ def _members_of_zip(opened: zipfile.ZipFile) -> Iterator[_Member]:
 
 
 def _members_of_tar(opened: tarfile.TarFile) -> Iterator[_Member]:
-    # Members by next(), as it forgets them when told so; a list of a million would fill the memory.
+    # Members are read by next() so that they can be discarded; a list of a million would exhaust the memory.
     while (entry := opened.next()) is not None:
         if not (entry.isreg() or entry.isdir()):
             raise ValueError(f"its member {entry.name!r} is a link or a device")
         yield _Member(entry.name, entry.size if entry.isreg() else 0, entry.isdir(), entry)
         opened.members = []  # type: ignore[attr-defined]
-    # tarfile takes a damaged header for the end.
+    # tarfile treats a damaged header as the end.
     assert opened.fileobj is not None, "open for reading"
     opened.fileobj.seek(opened.offset)
     if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise ValueError("it is damaged or breaks off")
+        raise ValueError("it is damaged or truncated")
 
 
 def _read(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[bytes]:
@@ -234,7 +235,7 @@ def _open(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
 
 
 class _Limited:
-    """A file that refuses to be read in pieces larger than any honest header or block of a copy."""
+    """A file that cannot be read in pieces larger than any regular header or copied block."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -253,7 +254,7 @@ def _damage_named(archive: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error, RuntimeError) as error:
-        # gzip's complaints about damaged files have no number, those of the system do.
+        # gzip's errors about damaged files have no errno, those of the system do.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"cannot unpack {archive}: {error}") from error

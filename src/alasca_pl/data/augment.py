@@ -1,4 +1,4 @@
-"""What augmentations do to images: on whole batches as tensors, and on single ones where sizes differ."""
+"""Augmentations of images: on whole batches as tensors, and on single images where sizes differ."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from alasca_pl.core.seeds import generator
 
-# 256 for 224, the usual ratio of ImageNet.
+# 256 for 224, the usual ratio for ImageNet.
 ENLARGE = 8 / 7
 
 
@@ -16,12 +16,12 @@ ENLARGE = 8 / 7
 class BatchAugment(Protocol):
     """Augmentation of a batch of uint8 images as one tensor.
 
-    Random numbers are drawn for a whole epoch at once, so that an image's augmentation depends neither on the batch nor on
-    the process that it comes to.
+    Random numbers are drawn for a whole epoch at once, so that an image's augmentation depends neither on its batch nor
+    on the process.
     """
 
     def draws(self, num_samples: int, seed: int, epoch: int, *view: str | int) -> Tensor:
-        """Draw what one epoch needs: one row per training sample, on the CPU."""
+        """Draw the random numbers of one epoch: one row per training sample, on the CPU."""
         ...
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
@@ -32,11 +32,11 @@ class BatchAugment(Protocol):
 class CropFlip:
     """Random shift by up to ``padding`` pixels over zeros, then a horizontal flip with probability 1/2.
 
-    The draws of an epoch are one table with a row per sample: which process handles a sample, in which batch, and
-    whether the run was resumed makes no difference.
+    The draws of an epoch are one table with a row per sample: the process and batch of a sample, and whether the run
+    was resumed, make no difference.
 
     Args:
-        padding: Pixels of the largest shift, at least 0; 0 shifts nothing.
+        padding: Largest shift in pixels, at least 0; 0 does not shift.
         flip: Whether to flip.
 
     Raises:
@@ -96,7 +96,7 @@ class CropFlip:
 
 
 class Cutout:
-    """A grey square at a random place, cut off where it reaches over the border.
+    """A grey square at a random position, clipped at the image border.
 
     Args:
         size: Edge in pixels, at least 1.
@@ -117,7 +117,7 @@ class Cutout:
 
     def __init__(self, size: int) -> None:
         if size < 1:
-            raise ValueError(f"the size of cutout must be at least 1 pixel, got {size}; augment=weak does without it")
+            raise ValueError(f"the size of cutout must be at least 1 pixel, got {size}; augment=weak does not use it")
         self.size = size
 
     def draws(self, num_samples: int, seed: int, epoch: int, *view: str | int) -> Tensor:
@@ -135,7 +135,7 @@ class Cutout:
 
 
 class Fit(nn.Module):
-    """Bring an image to a size: scale it until it covers 8/7 of the size, then crop in the centre or at random.
+    """Resize an image: scale it until it covers 8/7 of the size, then crop in the centre or at random.
 
     Args:
         size: Height and width.

@@ -1,6 +1,6 @@
-"""Training batches of both loaders: arrays gathered and augmented on the device that trains, and files decoded by workers.
+"""Training batches of both loaders: arrays gathered and augmented on the training device, and files decoded by workers.
 
-They share one plan of an epoch and one contract: the stable index, several views of a sample where a method asks for them,
+They share one plan of an epoch and one contract: the stable index, several views of a sample if a method needs them,
 exact resuming within an epoch.
 """
 
@@ -18,7 +18,7 @@ from alasca_pl.data.workers import DecodedViews, decoding_loader, seeded
 
 
 class _EpochBatches:
-    """What both training loaders have in common: epochs, position, resuming."""
+    """The common base of both training loaders: epochs, position, resuming."""
 
     def __init__(self, plan: EpochPlan, views: Sequence[View], partner: bool) -> None:
         self.plan = plan
@@ -47,7 +47,7 @@ class _EpochBatches:
         self._resume = None
         start = start if epoch == self.epoch else 0
         for number, batch in enumerate(self._batches(start), start):
-            # A checkpoint written after this batch must go on with the next one.
+            # A checkpoint written after this batch must continue with the next one.
             self._next = (number + 1) % len(self)
             yield batch
 
@@ -57,7 +57,7 @@ class _EpochBatches:
     def _draws(self, device: torch.device) -> list[tuple[View, list[Tensor]]]:
         """Each view with its draws of this epoch; the partner's is the last."""
         count, seed = len(self.plan.label), self.plan.seed
-        # The first view draws without a name, so that asking for more views does not change it.
+        # The first view draws without a name, so that additional views do not change it.
         names: list[tuple[str | int, ...]] = [
             () if number == 0 else ("view", number) for number in range(len(self.views))
         ]
@@ -70,15 +70,15 @@ class _EpochBatches:
 
 
 class ArrayBatches(_EpochBatches):
-    """One epoch after the other of shuffled, augmented batches from images in memory.
+    """Epochs of shuffled, augmented batches from images in memory.
 
     Args:
-        images: uint8 (N, C, H, W), on the device where batches shall be made.
+        images: uint8 (N, C, H, W), on the device where batches are made.
         label: Observed labels, int64 (N,), on the same device.
         normalise: Applied last.
         plan: Which samples an epoch uses.
         views: Views of each sample; the first is ``Batch.image``.
-        partner: Whether each sample brings another one with the same given label.
+        partner: Whether each sample comes with another one of the same given label.
     """
 
     def __init__(
@@ -117,19 +117,19 @@ class ArrayBatches(_EpochBatches):
 
 
 class FileBatches(_EpochBatches):
-    """One epoch after the other of shuffled, augmented batches from files.
+    """Epochs of shuffled, augmented batches from files.
 
-    Workers decode each image once per epoch and run the per-image stage of its views; the rest follows on whole batches
-    on the device that trains.
+    Workers decode each image once per epoch and run the per-image stage of its views; the remaining steps run on whole
+    batches on the training device.
 
     Args:
         images: The images.
         channels: 1 or 3.
-        label: Observed labels, int64 (N,), on the device where batches shall be made.
+        label: Observed labels, int64 (N,), on the device where batches are made.
         normalise: Applied last.
         plan: Which samples an epoch uses.
         views: Views of each sample; the first is ``Batch.image``.
-        partner: Whether each sample brings another one with the same given label.
+        partner: Whether each sample comes with another one of the same given label.
         cover: Height and width that images are scaled and cropped to right after decoding, as ``decode_all`` does it;
             None leaves that to the views.
         num_workers: Worker processes; 0 decodes in this one.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def check_number(name: str, value: object, least: int, may_be_null: bool = False) -> None:
-    """Raise ``ValueError`` unless a value is a whole number of at least ``least``, or None where that is allowed."""
+    """Raise ``ValueError`` unless a value is a whole number of at least ``least``, or None if that is allowed."""
     if value is None and may_be_null:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

@@ -11,7 +11,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from alasca_pl.data.npz import read_npz
 from alasca_pl.data.samples import ImageArrays, RawData
 
-# For array files, which need not bring names; torchvision's files do.
+# For array files, which need not contain names; torchvision's files do.
 _NAMES = {"cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")}
 _DATASETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
@@ -21,12 +21,12 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
 
     Args:
         name: ``cifar10`` or ``cifar100``.
-        root: Folder of the data. A file ``<name>.npz`` with MedMNIST's keys in it is used if it is there; else
-            torchvision's files, whose checksums torchvision compares before it opens them.
+        root: Folder of the data. A file ``<name>.npz`` with MedMNIST's keys is used if it exists; otherwise
+            torchvision's files. Torchvision compares their checksums before it opens them.
         download: Let torchvision fetch missing files into ``root``.
 
     Raises:
-        FileNotFoundError: If the data is not there and may not, or could not, be downloaded.
+        FileNotFoundError: If the data is missing and may not, or could not, be downloaded.
         ValueError: If ``name`` is unknown.
     """
     if name not in _DATASETS:
@@ -42,7 +42,9 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
         splits, names = _read_torchvision(name, root)
     except (RuntimeError, OSError) as missing:
         if not download:
-            raise FileNotFoundError(f"{name} is not (whole) in {root.absolute()} ({missing}): {way_out}") from missing
+            raise FileNotFoundError(
+                f"{name} is missing or incomplete in {root.absolute()} ({missing}): {way_out}"
+            ) from missing
         try:
             splits, names = _download(name, root)
         except (RuntimeError, OSError) as error:
@@ -64,7 +66,7 @@ def _read_torchvision(name: str, root: Path) -> tuple[dict[str, ImageArrays], tu
 
 def _download(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:
     root.mkdir(parents=True, exist_ok=True)
-    # Several processes of one run may arrive here at once; one of them downloads.
+    # Several processes of one run may reach this at once; one of them downloads.
     with FileLock(root / f".{name}.lock"):
         _DATASETS[name](str(root), train=True, download=True)
     return _read_torchvision(name, root)

@@ -1,4 +1,4 @@
-"""Clothing1M: a million images of clothes labelled by the text around them, 14 classes.
+"""Clothing1M: a million images of clothes with labels taken from the surrounding text, 14 classes.
 
 Source: Xiao et al., CVPR 2015. Files as in shengliu66/ELR (lists in the root) and Kthyeon/FINE_official (in
 ``annotations``).

@@ -1,4 +1,4 @@
-"""The Lightning shell around prepared data: batches to train on and to measure on."""
+"""The Lightning data module of prepared data: batches for training and for evaluation."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ class NoisyDataModule(L.LightningDataModule):
     Args:
         prepared: The data.
         seed: The run's seed, for order and augmentation.
-        batch_size: Size of the global batch; every process takes an equal number of its samples.
+        batch_size: Size of the global batch; every process gets an equal number of its samples.
         eval_batch_size: Size of one process's evaluation batches.
         augment: Augmentation of training images: ``none``, ``weak``, ``strong``, or an object; see ``make_view``.
         padding: See ``make_view``.
@@ -35,7 +35,7 @@ class NoisyDataModule(L.LightningDataModule):
 
     Attributes:
         name: Name of the data set.
-        facts: See ``PreparedData``, as the following.
+        facts: See ``PreparedData``, also for the following.
         noisy_labels: Labels of the training split.
         val_labels: Labels of the validation split, or None without one.
         data_digest: Hash of the data set's training images.
@@ -97,11 +97,11 @@ class NoisyDataModule(L.LightningDataModule):
         self._partner = False
 
     def describe(self) -> list[str]:
-        """Say in lines of text what was read, and how training images are augmented."""
+        """Describe in lines of text what was read, and how training images are augmented."""
         return [*self._prepared.describe(), f"augmentation: {describe_view(self._augment)}"]
 
     def request(self, views: Sequence[ViewChoice] = ("default",), partner: bool = False) -> None:
-        """Say what training batches must hold; see ``Step.views`` and ``InputMixer.partners``.
+        """Set what training batches must contain; see ``Step.views`` and ``InputMixer.partners``.
 
         Raises:
             ValueError: If a view is unknown.
@@ -157,7 +157,7 @@ class NoisyDataModule(L.LightningDataModule):
         """Batches of a split (``train``, ``val``, ``test``, ...) in order and without augmentation.
 
         Raises:
-            ValueError: If there is no such split.
+            ValueError: If the split does not exist.
         """
         splits = self._prepared.splits
         if split not in splits:
@@ -182,7 +182,7 @@ class NoisyDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> dict[str, EvalArrays | EvalFiles]:
-        """Batches of the splits that are measured after every epoch, by name."""
+        """Batches of the splits that are evaluated after every epoch, by name."""
         return {split: self.eval_batches(split) for split in self.facts.eval_splits}
 
     def _make_view(self, choice: ViewChoice | None) -> View:
@@ -215,7 +215,7 @@ class NoisyDataModule(L.LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
     def _on_device(self, split: str) -> Tensor:
-        # Moved once: all batches of the run are then gathered where the network is.
+        # Moved once: all batches of the run are then gathered on the network's device.
         self._images[split] = self._images[split].to(self._device())
         return self._images[split]
 

@@ -1,4 +1,4 @@
-"""Decoding and checking many images."""
+"""Decode and check many images."""
 
 import logging
 import os
@@ -27,11 +27,12 @@ def check_images(
     on_corrupt: Literal["error", "skip"] = "error",
     class_names: Sequence[str] = (),
 ) -> tuple[dict[str, ImageFiles], tuple[str, ...]]:
-    """Look for images that cannot be decoded.
+    """Find images that cannot be decoded.
 
     Args:
         splits: Images by name of the split.
-        how: ``full`` decodes every image, ``header`` opens it only, which a truncated one survives, ``none`` does nothing.
+        how: ``full`` decodes every image, ``header`` only opens it and does not detect truncated ones, ``none`` does
+            nothing.
         on_corrupt: ``error``, or ``skip`` to leave corrupt images out.
         class_names: For messages.
 
@@ -41,7 +42,7 @@ def check_images(
     Raises:
         ValueError: If there are corrupt images and ``on_corrupt`` is ``error``, if a split has no image left of a class
             that it had, or if an argument is unknown.
-        OSError: If the system refuses to read a file.
+        OSError: If the operating system cannot read a file.
     """
     if how not in ("full", "header", "none"):
         raise ValueError(f"unknown check of images {how!r}; choose one of full, header, none")
@@ -58,7 +59,7 @@ def check_images(
     if on_corrupt == "error":
         raise ValueError(
             f"{len(found)} of {total} images cannot be decoded: {some}; "
-            "replace them, or data.on_corrupt=skip leaves them out"
+            "replace them, or set data.on_corrupt=skip to leave them out"
         )
     kept = {}
     for split, files in splits.items():
@@ -87,7 +88,7 @@ def infer_size(files: ImageFiles, sample: int = 1000) -> tuple[int, int, bool]:
     """Infer the size from up to ``sample`` images, evenly spread.
 
     Returns:
-        Height and width of the most frequent size (of several the smallest), and whether all are alike.
+        Height and width of the most frequent size (the smallest if there are several), and whether all are equal.
 
     Raises:
         ValueError: If one of them cannot be opened.
@@ -149,7 +150,7 @@ def _corrupt(images: LazyImages, how: str) -> list[tuple[int, str]]:
 
 
 def _in_threads(work: Callable[[range], T], count: int, workers: int | None) -> Iterator[T]:
-    # Threads suffice: Pillow decodes without holding Python's lock.
+    # Threads suffice: Pillow releases Python's lock while it decodes.
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -159,5 +160,5 @@ def _in_threads(work: Callable[[range], T], count: int, workers: int | None) -> 
 
 def _spread(count: int, sample: int) -> list[int]:
     if not count:
-        raise ValueError("there is no image")
+        raise ValueError("there are no images")
     return np.unique(np.linspace(0, count - 1, min(sample, count)).round().astype(int)).tolist()

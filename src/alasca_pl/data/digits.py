@@ -1,4 +1,4 @@
-"""The 1,797 real 8 x 8 grey digits that scikit-learn carries: nothing to download."""
+"""The 1,797 real 8 x 8 grey digits that scikit-learn includes: nothing to download."""
 
 import numpy as np
 from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Batches to measure on: samples in order, each exactly once."""
+"""Batches for evaluation: samples in order, each exactly once."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ class EvalArrays:
     """Samples in order, without augmentation; rank r of W gets every W-th sample, each exactly once.
 
     Args:
-        images: uint8 (N, C, H, W), on the device where batches shall be made.
+        images: uint8 (N, C, H, W), on the device where batches are made.
         label: int64 (N,), on the same device.
         normalise: Applied last.
         batch_size: Size of this process's batches.
-        rank: This process's place.
+        rank: Rank of this process.
         world: Number of processes.
     """
 
@@ -48,12 +48,12 @@ class EvalFiles:
     Args:
         images: The images.
         channels: 1 or 3.
-        label: int64 (N,), on the device where batches shall be made.
+        label: int64 (N,), on the device where batches are made.
         normalise: Applied last.
-        view: How images are brought to their size.
+        view: How images are resized.
         cover: See ``FileBatches``.
         batch_size: Size of this process's batches.
-        rank: This process's place.
+        rank: Rank of this process.
         world: Number of processes.
         num_workers: Worker processes; 0 decodes in this one.
     """

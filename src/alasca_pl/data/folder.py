@@ -20,8 +20,8 @@ def read_folder(root: str | Path, extract_to: str | Path | None = None) -> RawDa
     """Read ``<class>/*`` or ``{train,val,test}/<class>/*`` below a folder.
 
     Classes are numbered in the order of their names, compared as text (``10`` comes before ``2``); images are in the order
-    of class, then path. Files below folders within a class belong to it. Hidden files are ignored, and so is what does not
-    have the name of an image. Folders of classes and files may be links. ``valid`` and ``validation`` also mean ``val``.
+    of class, then path. Files below folders within a class belong to it. Hidden files are ignored, as are files without
+    the name of an image. Folders of classes and files may be links. ``valid`` and ``validation`` also mean ``val``.
 
     Args:
         root: The folder, or a .zip, .tar, .tar.gz or .tgz file with such a folder in it. Nothing is written into or beside
@@ -29,10 +29,10 @@ def read_folder(root: str | Path, extract_to: str | Path | None = None) -> RawDa
         extract_to: Where an archive is unpacked, in a folder of its own.
 
     Returns:
-        ``ImageFiles`` of the training split, and of the others that are there.
+        ``ImageFiles`` of the training split, and of the others that exist.
 
     Raises:
-        FileNotFoundError: If there is no ``root``.
+        FileNotFoundError: If ``root`` does not exist.
         ValueError: If it has no such layout, a class has no image, there is only one, or splits differ in their classes; for
             an archive also if it is refused or there is no ``extract_to``.
     """
@@ -64,7 +64,7 @@ def _unpacked(root: Path, extract_to: str | Path | None) -> Path:
     if extract_to is None:
         raise ValueError(f"{root} is an archive; set data.extract_to to the folder to unpack it in")
     folder = extract(root, extract_to)
-    # Archives often hold the one folder that they were made of.
+    # Archives often contain only the folder that they were made from.
     while len(inside := _folders(folder)) == 1 and not _images_in(folder) and inside[0].name.lower() not in _SPLITS:
         if not _folders(Path(inside[0])):
             break

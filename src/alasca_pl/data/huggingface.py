@@ -1,4 +1,4 @@
-"""Data sets of the library ``datasets``, saved in a folder or from its hub."""
+"""Data sets of the library ``datasets``, from a saved folder or from the hub."""
 
 import copy
 import hashlib
@@ -32,7 +32,7 @@ class HuggingFaceImages(LazyImages):
     def __init__(self, dataset: Any, column: str, index: npt.NDArray[np.int64] | None = None) -> None:
         from datasets import Image
 
-        # Undecoded, so that the same code reads these images as all others.
+        # Not decoded here, so that the same code reads these images as all others.
         self._dataset = dataset.with_format(None).select_columns([column]).cast_column(column, Image(decode=False))
         self.column = column
         self.index = np.arange(len(dataset)) if index is None else index
@@ -53,7 +53,7 @@ class HuggingFaceImages(LazyImages):
         return Path(source).stat().st_size if isinstance(source, str) else source.getbuffer().nbytes
 
     def fingerprint(self) -> str:
-        # Sizes are in the table's own structure: one pass over it does not read the images.
+        # Sizes are stored in the table's structure: computing them does not read the images.
         sizes = np.concatenate(
             [_sizes(batch[self.column]) for batch in self._dataset.with_format("arrow").iter(_BATCH)]
         )
@@ -65,7 +65,7 @@ class HuggingFaceImages(LazyImages):
     def _source(self, i: int) -> str | io.BytesIO:
         value = self._dataset[int(self.index[i])][self.column]
         if value is None:
-            raise ValueError("the row holds no image")
+            raise ValueError("the row contains no image")
         if value["bytes"] is not None:
             return io.BytesIO(value["bytes"])
         return str(value["path"])
@@ -84,26 +84,26 @@ def read_huggingface(
 ) -> RawData:
     """Read a data set that ``save_to_disk`` wrote, or one from the hub; images stay encoded.
 
-    No code of a data set is executed. Data from the hub is kept where ``datasets`` keeps it; nothing is written into a
-    folder given.
+    No code of a data set is executed. Data from the hub is cached by ``datasets``; nothing is written into a given
+    folder.
 
     Args:
         path: Folder that ``save_to_disk`` wrote, or the name of a data set on the hub.
         image_column: Column of images; None for the only one.
         label_column: Column of labels, class labels or whole numbers; None for the only one of class labels, else of whole
             numbers.
-        clean_label_column: Column of labels known to be right, or None.
+        clean_label_column: Column of labels known to be correct, or None.
         name: Name of a configuration on the hub.
         revision: Revision on the hub: a branch, tag or commit.
         train_split: Split to train on.
-        val_split: Split to validate on; ``auto`` for validation, val or valid if there is one, None for none.
-        test_split: Split to test on, with its clean labels if there are any; ``auto`` for test if there is one, None for
+        val_split: Split to validate on; ``auto`` for validation, val or valid if one exists, None for none.
+        test_split: Split to test on, with its clean labels if there are any; ``auto`` for test if it exists, None for
             none.
 
     Raises:
         ImportError: If ``datasets`` is not installed.
         FileNotFoundError: If there is no such data set.
-        ValueError: If a split or column is missing or cannot be told from others, or samples have no label.
+        ValueError: If a split or column is missing or cannot be inferred, or samples have no label.
     """
     splits = _load(str(path), name, revision)
     chosen = {"train": train_split, "val": _choose(val_split, _VAL, splits), "test": _choose(test_split, _TEST, splits)}
@@ -153,7 +153,7 @@ def _load(path: str, name: str | None, revision: str | None) -> dict[str, Any]:
             loaded = datasets.load_dataset(path, name, revision=revision)
         except (FileNotFoundError, ConnectionError) as error:
             raise FileNotFoundError(
-                f"no folder {folder}, and no data set {path!r} could be had from the hub ({error}); correct data.path"
+                f"no folder {folder}, and no data set {path!r} could be loaded from the hub ({error}); correct data.path"
             ) from error
     return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
 
@@ -168,7 +168,7 @@ def _image_column(dataset: Any) -> str:
     found = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
     if len(found) != 1:
         raise ValueError(
-            f"cannot tell the column of images: {len(found)} of the columns {_described(dataset)} hold images; "
+            f"cannot infer the column of images: {len(found)} of the columns {_described(dataset)} hold images; "
             "set data.image_column"
         )
     return found[0]
@@ -182,7 +182,7 @@ def _label_column(dataset: Any, clean_label_column: str | None) -> str:
     found = found or [name for name, feature in others.items() if _is_whole(feature)]
     if len(found) != 1:
         raise ValueError(
-            f"cannot tell the column of labels: {len(found)} of the columns {_described(dataset)} could be it; "
+            f"cannot infer the column of labels: {len(found)} of the columns {_described(dataset)} could be it; "
             "set data.label_column"
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""Reading one image: from its file, upright, in grey or colour, scaled and cropped."""
+"""Read one image: from its file, upright, in grey or colour, scaled and cropped."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ EXTENSIONS = frozenset(
         ".webp",
     ],
 )
-# Pillow warns beyond this and refuses beyond twice as much; a batch of such images would not fit into memory anyway.
+# Pillow warns above this limit and fails above twice as much; a batch of such images would not fit into memory anyway.
 MAX_PIXELS = 89_478_485
 
 _ORIENTATION = 0x0112
@@ -60,7 +60,7 @@ class ImageError(ValueError):
 
 
 class LazyImages(ABC):
-    """Images by position, decoded when asked for. Objects can be sent to spawned processes."""
+    """Images by position, decoded on demand. Objects can be sent to spawned processes."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -79,29 +79,29 @@ class LazyImages(ABC):
 
     @abstractmethod
     def _source(self, i: int) -> str | io.BytesIO:
-        """Give what Pillow shall open."""
+        """Return what Pillow opens."""
 
     def read(self, i: int, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
-        """Decode an image, upright, without transparency; of several frames the first.
+        """Decode an image, upright, without transparency; of several frames only the first.
 
         Args:
             i: Position.
             mode: ``RGB``, or ``L`` for grey.
 
         Raises:
-            ValueError: If it is missing, empty, truncated, no image, of more than ``MAX_PIXELS`` pixels, or has other
-                than whole numbers of at most 16 bits as pixels.
-            OSError: If the system refuses to read the file.
+            ValueError: If it is missing, empty, truncated, not an image, has more than ``MAX_PIXELS`` pixels, or pixels
+                other than whole numbers of at most 16 bits.
+            OSError: If the operating system cannot read the file.
         """
         with self._opened(i) as image:
             image.load()
             turn = _UPRIGHT.get(_orientation(image))
             whole = _eight_bits(image)
             if whole.mode in ("P", "PA"):
-                # A palette may hold transparency per colour, which Pillow drops by way of RGBA only.
+                # A palette may hold transparency per colour, which Pillow drops only when it converts through RGBA.
                 whole = whole.convert("RGBA")
             whole = whole.convert(mode)
-            # Tags that said how to turn it must not travel with an image that has been turned.
+            # An image that has been rotated must not keep the tags that describe its rotation.
             whole.info = {}
             return whole if turn is None else whole.transpose(turn)
 
@@ -109,12 +109,12 @@ class LazyImages(ABC):
         """Width and height of the upright image, from its header.
 
         Raises:
-            ValueError: As ``read``, as far as the header shows it.
-            OSError: As ``read``.
+            ValueError: As for ``read``, as far as the header shows it.
+            OSError: As for ``read``.
         """
         with self._opened(i) as image:
             width, height = image.size
-            # A PNG's tags can also stand after the pixels; Pillow would decode the whole file to find them.
+            # A PNG's tags can follow the pixels; Pillow would decode the whole file to find them.
             if image.format == "PNG" and "exif" not in image.info:
                 return width, height
             return (height, width) if _orientation(image) >= 5 else (width, height)
@@ -141,7 +141,7 @@ class LazyImages(ABC):
                 yield image
         except MemoryError:
             raise
-        # Pillow's readers of formats raise whatever they meet in a damaged file.
+        # Pillow's readers raise errors of many types for a damaged file.
         except Exception as error:
             reason = self._reason(i, error)
             raise ImageError(f"cannot decode image {self.name(i)!r}: {reason}", reason) from error
@@ -149,11 +149,12 @@ class LazyImages(ABC):
     def _reason(self, i: int, error: Exception) -> str:
         if isinstance(error, FileNotFoundError):
             return "the file is missing"
-        # Refused by the system, not by Pillow: lacking permission or too many open files are no damage of the image.
+        # An error of the system and not of Pillow: missing permission or too many open files do not mean a damaged
+        # image.
         if isinstance(error, OSError) and error.errno is not None:
             raise error
         if isinstance(error, UnidentifiedImageError):
-            return "it is no image of a known format" if self.byte_size(i) else "the file is empty"
+            return "it is not an image of a known format" if self.byte_size(i) else "the file is empty"
         if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
             return f"it has more than {MAX_PIXELS} pixels"
         return str(error) or type(error).__name__
@@ -199,12 +200,12 @@ def cover(image: Image.Image, size: tuple[int, int], name: str = "image") -> Ima
     """Scale an image until it covers ``size`` (height, width) and crop around its centre.
 
     Raises:
-        ValueError: If it is so long and thin that it would have more than ``MAX_PIXELS`` pixels on the way.
+        ValueError: If it is so long and thin that the scaled image would have more than ``MAX_PIXELS`` pixels.
     """
     height, width = size
     if image.size == (width, height):
         return image
-    # Whole-number arithmetic, so that the shorter side fits exactly and the longer one as torchvision rounds it.
+    # Integer arithmetic, so that the shorter side fits exactly and the longer one is rounded as in torchvision.
     if width * image.height >= height * image.width:
         scaled = (width, max(height, width * image.height // image.width))
     else:
@@ -221,7 +222,7 @@ def cover(image: Image.Image, size: tuple[int, int], name: str = "image") -> Ima
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    # Tags do not belong to the picture: one that cannot be read leaves the image as it is.
+    # Tags are not part of the picture: the image is not changed if one cannot be read.
     except Exception:
         return 1
 

@@ -27,7 +27,7 @@ def read_keys(path: Path) -> list[str]:
     """Read one key per line.
 
     Raises:
-        ValueError: If there is none, or one would lead out of its folder.
+        ValueError: If there is none, or one points outside its folder.
     """
     keys = [_checked(line, path, number) for number, line in _lines(path)]
     if not keys:
@@ -43,7 +43,7 @@ def read_pairs(path: Path, num_classes: int) -> tuple[list[str], Labels]:
         num_classes: Labels must be below.
 
     Raises:
-        ValueError: If there is none, or a line has another form.
+        ValueError: If there is none, or a line does not have this form.
     """
     keys, labels = [], []
     for number, line in _lines(path):
@@ -68,10 +68,10 @@ def find_base(keys: Sequence[str], bases: Sequence[Path], what: str) -> Path:
         what: Name of the images, for messages.
 
     Returns:
-        The folder that has most of these, of several the first.
+        The folder that contains most of them, the first one if there are several.
 
     Raises:
-        FileNotFoundError: If none has any.
+        FileNotFoundError: If no folder contains any.
     """
     some = [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, min(50, len(keys))).astype(int))]
     found = [sum((base / key).is_file() for key in some) for base in bases]

@@ -1,4 +1,4 @@
-"""Names of files: which may be followed, and how some of many are listed."""
+"""Names of files: which are safe to open, and how some of many are listed."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
@@ -7,9 +7,9 @@ _NAMED = 5
 
 
 def unsafe(name: str) -> str | None:
-    """Say why a path must not be followed from within a folder, or None if it may.
+    """Return why a path relative to a folder is not safe to open, or None if it is safe.
 
-    Only the text is checked: links on the way have to be resolved by whoever opens it.
+    Only the text is checked: the caller must resolve links on the path.
     """
     if not name or "\0" in name:
         return "is empty" if not name else "holds a zero byte"

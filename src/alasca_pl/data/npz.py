@@ -7,10 +7,10 @@ from alasca_pl.data.samples import ImageArrays, RawData, as_images, as_labels
 
 
 def read_npz(path: str | Path) -> RawData:
-    """Read ``train_images`` and ``train_labels`` and, if there, the same of ``test`` and ``val``.
+    """Read ``train_images`` and ``train_labels`` and, if present, the same for ``test`` and ``val``.
 
-    Labels known to be right may be in ``train_clean_labels`` and ``val_clean_labels``, names of the classes, as text, in
-    ``class_names``. Nothing in the file is executed: arrays of pickled objects are refused.
+    Labels known to be correct may be in ``train_clean_labels`` and ``val_clean_labels``, names of the classes, as text,
+    in ``class_names``. Nothing in the file is executed: arrays of pickled objects are refused.
 
     Args:
         path: The file.
@@ -20,7 +20,7 @@ def read_npz(path: str | Path) -> RawData:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, lacks a key, or holds something else than images and labels.
+        ValueError: If the file is damaged, lacks a key, or contains anything but images and labels.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -49,9 +49,9 @@ def _read_split(file: ArrayFile, split: str) -> ImageArrays:
     if len(images) != len(labels):
         raise ValueError(f"{split}_images holds {len(images)} images, but {split}_labels {len(labels)} labels")
     if not len(labels):
-        raise ValueError(f"{split}_images holds no image")
+        raise ValueError(f"{split}_images holds no images")
     clean = None
-    # Labels of the test split are clean as they are.
+    # The labels of the test split are clean.
     if split != "test" and f"{split}_clean_labels" in file:
         clean = as_labels(file[f"{split}_clean_labels"], f"{split}_clean_labels")
         if len(clean) != len(labels):

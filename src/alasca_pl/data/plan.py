@@ -24,7 +24,7 @@ class EpochPlan:
         subset_size: Use a subset of about this size, with equally many samples of every class by given label (fewer of
             classes that have fewer); None uses all.
         subset_redraw: Whether the subset is drawn anew each epoch.
-        rank: This process's place.
+        rank: Rank of this process.
         world: Number of processes.
     """
 
@@ -59,7 +59,7 @@ class EpochPlan:
         chosen = order
         if not self.subset_redraw:
             chosen = torch.randperm(len(self.label), generator=generator(self.seed, "subset"))
-        # The first so many of each class in a random order are a random subset of it.
+        # The first n samples of a class in a random order are a random subset of it.
         label = self.label[chosen]
         by_class = torch.argsort(label, stable=True)
         counts = torch.bincount(label)
@@ -70,7 +70,7 @@ class EpochPlan:
         return order[inside[order]]
 
     def _quota(self, subset_size: int) -> int:
-        """Most samples of one class in a subset."""
+        """Largest number of samples of one class in a subset."""
         return subset_size // int((torch.bincount(self.label) > 0).sum())
 
     def rank_batches(self, epoch: int, start: int = 0) -> list[Tensor]:

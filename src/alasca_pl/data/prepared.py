@@ -1,4 +1,4 @@
-"""From a reader to samples ready for training: splits, noise, shape and normalisation. Knows nothing of training."""
+"""From a reader to samples ready for training: splits, noise, shape and normalisation. Independent of training."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ from alasca_pl.data.splits import collect_splits, count_classes, make_splits
 from alasca_pl.noise.labels import Labels, NoisyLabels
 from alasca_pl.noise.model import NoiseModel, Pixels, Samples
 
-# So many images determine mean and standard deviation; decoding all of them would take long.
+# Number of images that mean and standard deviation are measured on; decoding all of them would take long.
 _NORMALISATION_SAMPLE = 2000
 
 
@@ -32,13 +32,14 @@ class PreparedData:
         name: Name for records.
         reader: Called without arguments, returns ``RawData``.
         noise: Noise model, applied to the training split and, with ``noisy_val``, from its own stream to the validation
-            split. Test labels stay as they are.
+            split. Test labels are not changed.
         split_seed: Seed of the split.
         num_classes: K, or None for the number of class names, else the largest label + 1.
         num_samples: N after the split, or None; if given, the data must agree.
         num_val: Samples split off for validation, stratified by class, unless the reader gives a validation split: a
             number, or a fraction below 1.
-        noisy_val: Whether validation labels carry the same kind of noise, as they would where nobody has clean labels.
+        noisy_val: Whether validation labels have the same kind of noise, as in practice, where clean labels are
+            unknown.
         max_train_samples: Keep a random subset of this size, stratified by class; None keeps all.
         max_test_samples: Keep a fixed random subset of each test split; None keeps all.
         labels_are_clean: Whether the labels of the data set are clean. If not and no noise is added, clean labels are
@@ -56,17 +57,17 @@ class PreparedData:
         on_corrupt: ``error`` stops at images that cannot be read; ``skip`` leaves them out and logs it.
 
     Attributes:
-        facts: What the rest of the program must know of the data.
-        splits: Samples by name of the split: ``train``, perhaps ``val`` and ``test``, and further test splits.
+        facts: What the rest of the program must know about the data.
+        splits: Samples by name of the split: ``train``, optionally ``val`` and ``test``, and further test splits.
         labels: Labels to train on or to measure against, int64 (N,), by name of the split.
         noisy_labels: Labels of the training split.
         val_labels: Labels of the validation split, or None without one.
         data_digest: Hash of the data set's training images before any split: of pixels if the reader gives arrays, else
             of file names and sizes.
         skipped: Names of images that were left out because they cannot be read.
-        size: Height and width of the images that networks get.
+        size: Height and width of the images that are passed to networks.
         channels: 1 or 3.
-        needs_resize: Whether images from files have other sizes and must be brought to ``size``.
+        needs_resize: Whether images from files have other sizes and must be resized to ``size``.
 
     Raises:
         ValueError: If a value does not fit the data.
@@ -126,7 +127,7 @@ class PreparedData:
         train = self.splits["train"]
         if num_samples is not None and max_train_samples is None and len(train) != num_samples:
             raise ValueError(
-                f"data.num_samples says {num_samples}, but {name} has {len(train)} training samples after the split; "
+                f"data.num_samples is {num_samples}, but {name} has {len(train)} training samples after the split; "
                 "correct it, or set it to null"
             )
 
@@ -169,7 +170,7 @@ class PreparedData:
         return {split: len(labels) for split, labels in self.labels.items()}
 
     def describe(self) -> list[str]:
-        """Say in lines of text what was read: splits and classes, images, normalisation."""
+        """Describe in lines of text what was read: splits and classes, images, normalisation."""
         names = self.facts.class_names
         listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         workers = f"by {self.num_workers} workers" if self.num_workers else "in this process"
@@ -194,7 +195,7 @@ class PreparedData:
         return decode_all(files.take(index), self.size, self.channels, self.num_workers).images
 
     def _pixel_sample(self, train: Split) -> Tensor:
-        """Images to measure the normalisation on, uint8 (n, C, H, W), the same from memory and from files."""
+        """Images to measure the normalisation on, uint8 (n, C, H, W); from memory and from files they are the same."""
         order = torch.randperm(len(train), generator=generator(0, "normalisation"))[:_NORMALISATION_SAMPLE]
         index = np.sort(order.numpy())
         images = train.images[index] if isinstance(train, ImageArrays) else self._decoded(train, index)

@@ -17,7 +17,7 @@ class ImageArrays:
     Attributes:
         images: uint8 (N, H, W, C).
         labels: As given, int64 (N,).
-        clean: Labels known to be right, int64 (N,), or None where nobody knows. For measuring only.
+        clean: Labels known to be correct, int64 (N,), or None if unknown. For measuring only.
     """
 
     images: npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ class ImageFiles:
     Attributes:
         images: N images.
         labels: As given, int64 (N,).
-        clean: Labels known to be right, int64 (N,), or None where nobody knows. For measuring only.
+        clean: Labels known to be correct, int64 (N,), or None if unknown. For measuring only.
     """
 
     images: LazyImages
@@ -66,12 +66,12 @@ Split = ImageArrays | ImageFiles
 
 @dataclass(frozen=True)
 class RawData:
-    """What a reader gives: samples and labels, nothing drawn, nothing normalised.
+    """What a reader returns: samples and labels before any draw or normalisation.
 
     Attributes:
         train: Training samples, with labels as the data set has them.
         test: Test samples with clean labels, or None.
-        val: The validation split that the data set has, or None if one is to be split off.
+        val: The data set's own validation split, or None if one is to be split off.
         class_names: One name per class, or empty.
         extra: Further test splits by name.
         skipped: Names of corrupt images that were left out on request.
@@ -86,7 +86,7 @@ class RawData:
 
 
 def as_images(array: np.ndarray, what: str) -> npt.NDArray[np.uint8]:
-    """Bring an image array into the one form used here.
+    """Convert an image array to the form used here.
 
     Args:
         array: uint8 (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels. A fourth channel (transparency) is dropped.
@@ -96,7 +96,7 @@ def as_images(array: np.ndarray, what: str) -> npt.NDArray[np.uint8]:
         uint8 (N, H, W, 1 or 3).
 
     Raises:
-        ValueError: If type or shape are others.
+        ValueError: If type or shape differ from these.
     """
     if array.dtype != np.uint8:
         raise ValueError(f"{what} has type {array.dtype}; images must be uint8 with values 0 to 255")
@@ -110,14 +110,14 @@ def as_images(array: np.ndarray, what: str) -> npt.NDArray[np.uint8]:
 
 
 def as_labels(array: np.ndarray, what: str) -> Labels:
-    """Bring a label array into the one form used here.
+    """Convert a label array to the form used here.
 
     Args:
         array: Whole numbers, (N,) or (N, 1).
         what: Name of the array, for messages.
 
     Raises:
-        ValueError: If type or shape are others, or a label is negative.
+        ValueError: If type or shape differ from these, or a label is negative.
     """
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

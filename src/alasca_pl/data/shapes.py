@@ -13,14 +13,14 @@ from alasca_pl.data.samples import ImageArrays, ImageFiles, Split
 
 log = logging.getLogger(__name__)
 
-# Where sizes differ, the nearest of the sizes that the field trains with.
+# If sizes differ, the nearest of these common training sizes is used.
 _USUAL_SIZES = (28, 32, 64, 224)
 
 
 def find_shape(
     splits: Mapping[str, Split], image_size: int | Sequence[int] | None, channels: int | None
 ) -> tuple[tuple[int, int], int, bool]:
-    """Choose the shape of the images that networks get.
+    """Choose the shape of the images that are passed to networks.
 
     Args:
         splits: By name; the training split decides.
@@ -31,7 +31,7 @@ def find_shape(
         (height, width), channels, and whether images from files must be resized to it.
 
     Raises:
-        ValueError: If what is asked for is no shape, or images in memory have another.
+        ValueError: If the requested shape is invalid, or images in memory have another one.
     """
     train = splits["train"]
     if isinstance(train, ImageArrays):
@@ -55,7 +55,7 @@ def find_shape(
         usual = min(_USUAL_SIZES, key=lambda one: abs(np.log(one / min(height, width))))
         size = (height, width) if alike else (usual, usual)
         if not alike:
-            log.info("images differ in size; all are brought to %d x %d, data.image_size says otherwise", *size)
+            log.info("images differ in size; all are resized to %d x %d; set data.image_size to change this", *size)
     return size, channels or infer_channels(train), not (alike and size == (height, width))
 
 
@@ -71,7 +71,7 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
 def load_splits(
     splits: dict[str, Split], size: tuple[int, int], channels: int, loader: str, limit_mb: int, num_workers: int
 ) -> dict[str, Split]:
-    """Decode files into memory where asked for, or where they fit.
+    """Decode files into memory if requested, or if they fit.
 
     Args:
         splits: By name.
@@ -89,7 +89,7 @@ def load_splits(
 
 
 def data_digest(train: Split) -> str:
-    """Return a hash by which the same training images are known again: of pixels, or of file names and sizes."""
+    """Return a hash that identifies the training images: of pixels, or of file names and sizes."""
     if isinstance(train, ImageFiles):
         return f"files:{train.images.fingerprint()}"
     content = hashlib.sha256(str(train.images.shape).encode())
@@ -100,7 +100,7 @@ def data_digest(train: Split) -> str:
 def normalisation(
     images: Tensor | None, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Tensor, Tensor]:
-    """Choose what pixels scaled to [0, 1] are shifted and divided by.
+    """Choose the mean and standard deviation that normalise pixels scaled to [0, 1].
 
     Args:
         images: uint8 (n, C, H, W) to measure on, or None if both are given.
@@ -122,8 +122,8 @@ def normalisation(
         if len(given) != channels:
             raise ValueError(f"data.{what} has {len(given)} values, but the images have {channels} channel(s)")
     if images is not None:
-        # Whole numbers add up without rounding, so any order of the sums gives the same constants. From the histogram,
-        # because a copy of all pixels as wide numbers would not fit into memory.
+        # Integers are summed without rounding, so any order of the sums gives the same constants. Computed from the
+        # histogram, because a copy of all pixels as int64 would not fit into memory.
         levels = torch.arange(256, dtype=torch.float64)
         counts = torch.stack(
             [torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(channels)]

@@ -1,4 +1,4 @@
-"""The splits of a data set: which there are, and how validation samples and subsets are drawn."""
+"""The splits of a data set, and how validation samples and subsets are drawn."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def collect_splits(raw: RawData, check: str, on_corrupt: str) -> tuple[dict[str,
         The splits by name, without images that cannot be read, and the names of these.
 
     Raises:
-        ValueError: If two splits have one name, or a file cannot be read and none may be left out.
+        ValueError: If two splits have the same name, or a file cannot be read and none may be left out.
     """
     splits: dict[str, Split] = {"train": raw.train}
     if raw.val is not None:
@@ -36,7 +36,7 @@ def collect_splits(raw: RawData, check: str, on_corrupt: str) -> tuple[dict[str,
         splits["test"] = raw.test
     for name, split in raw.extra.items():
         if name in ("train", "val", "test"):
-            raise ValueError(f"a further test split cannot be called {name!r}; that name is taken")
+            raise ValueError(f"a further test split cannot be called {name!r}; that name is already used")
         splits[name] = split
     files = {name: split for name, split in splits.items() if isinstance(split, ImageFiles)}
     if not files:
@@ -51,7 +51,7 @@ def count_classes(splits: Mapping[str, Split], names: Sequence[str], declared: i
     Args:
         splits: By name; the training split decides if nothing else does.
         names: Class names, or none.
-        declared: K as the config says it, or None.
+        declared: K from the config, or None.
         name: Of the data set, for messages.
 
     Raises:
@@ -75,7 +75,7 @@ def count_classes(splits: Mapping[str, Split], names: Sequence[str], declared: i
         log.warning("%s has no training image of %d class(es): %s", name, len(empty), shown)
     if names and len(names) != num_classes:
         raise ValueError(
-            f"data.num_classes says {num_classes}, but {name} has {len(names)} classes ({', '.join(names[:5])}, ...); "
+            f"data.num_classes is {num_classes}, but {name} has {len(names)} classes ({', '.join(names[:5])}, ...); "
             "set it to null"
         )
     return num_classes
@@ -87,14 +87,14 @@ def make_splits(
     """Split off validation samples and take subsets.
 
     Args:
-        splits: By name, at least ``train``; ``val``, if the data set has one, is taken whole.
+        splits: By name, at least ``train``; ``val``, if the data set has one, is kept whole.
         num_val: Number or fraction of the training samples.
         max_train: Training samples to keep, stratified by class, or None.
         max_test: Samples to keep of each other split, or None.
         seed: Of split and training subset.
 
     Returns:
-        The splits, and for each the positions of its samples where they came from, int64, ascending.
+        The splits, and for each the positions of its samples in the split they come from, int64, ascending.
 
     Raises:
         ValueError: If the numbers do not fit the data.
@@ -127,7 +127,7 @@ def make_splits(
             continue
         keep = np.arange(len(split))
         if max_test is not None and max_test < len(split):
-            # The same in every run, so that figures can be compared.
+            # The same in every run, so that results can be compared.
             order = torch.randperm(len(split), generator=generator(0, "test subset")).numpy()
             keep = np.sort(order[:max_test])
         result[name], indices[name] = split.take(keep), keep
@@ -143,7 +143,7 @@ def _stratified(
         counts = np.bincount(labels[index])
         rare = int(np.flatnonzero(counts == counts[counts > 0].min())[0])
         raise ValueError(
-            f"{what}: cannot take {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
+            f"{what}: cannot draw {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
             f"{rare}, has {counts[rare]}: {error}; choose another number"
         ) from error
     return np.sort(rest), np.sort(taken)

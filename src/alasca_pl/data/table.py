@@ -1,4 +1,4 @@
-"""Tables in csv with one line per image."""
+"""CSV tables with one line per image."""
 
 import csv
 import logging
@@ -34,22 +34,22 @@ class _Rows:
 def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
     """Read a table with the header ``path,label[,split][,clean_label]``, in any order.
 
-    The text is UTF-8, separated by commas, semicolons or tabs, whichever the header shows. The order of the lines is the
+    The text is UTF-8, separated by commas, semicolons or tabs, inferred from the header. The order of the lines is the
     order of the images. ``split`` is train (or empty), val (or valid, validation) or test. Labels are all whole numbers
-    from 0, or all names; names are numbered in their order as text, those of ``clean_label`` included. Labels of the test
-    split are its clean ones if there are any. Nothing is written into the user's folders.
+    from 0, or all names; names are numbered in their order as text, those of ``clean_label`` included. Labels of the
+    test split are its clean labels if there are any. Nothing is written into the user's folders.
 
     Args:
         path: The table.
         root: Folder that the images' paths are relative to; None for the table's own.
 
     Returns:
-        ``ImageFiles`` of the training split, and of the others that lines name.
+        ``ImageFiles`` of the training split, and of the others that occur in the table.
 
     Raises:
-        FileNotFoundError: If there is no such table or folder.
-        ValueError: If the table is not of this form, a label is not of the kind of the others, a path leads out of
-            ``root``, also by way of a link, an image is missing, or one is in the training split twice.
+        FileNotFoundError: If the table or folder does not exist.
+        ValueError: If the table does not have this form, labels mix numbers and names, a path leads out of ``root``,
+            also through a link, an image is missing, or one is in the training split twice.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -72,7 +72,7 @@ def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
 
 def _read_rows(path: Path) -> dict[str, _Rows]:
     splits = {split: _Rows() for split in ("train", "val", "test")}
-    # A byte order mark, as spreadsheets write it, is not part of the first column's name.
+    # A byte order mark, which spreadsheets write, is not part of the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = _delimiter(file.readline())
         file.seek(0)
@@ -110,12 +110,12 @@ def _delimiter(header: str) -> str:
 
 
 def _check_header(header: list[str]) -> None:
-    # A misspelt name passed over in silence would put test images into training.
+    # A misspelt name that is silently ignored would put test images into the training split.
     unknown = [name for name in header if name not in _COLUMNS]
     if unknown:
         raise ValueError(f"unknown column(s) {name_some([repr(name) for name in unknown])}; use {', '.join(_COLUMNS)}")
     if len(set(header)) < len(header):
-        raise ValueError(f"a column is there twice: {', '.join(header)}")
+        raise ValueError(f"a column occurs twice: {', '.join(header)}")
 
 
 def _class_names(splits: dict[str, _Rows]) -> list[str]:
@@ -145,7 +145,7 @@ def _class_names(splits: dict[str, _Rows]) -> list[str]:
         return []
     if names > given:
         only = [repr(name) for name in sorted(names - given)]
-        log.warning("classes that only clean labels name: %s", name_some(only))
+        log.warning("classes that occur only in clean labels: %s", name_some(only))
     return sorted(names)
 
 
@@ -182,7 +182,7 @@ def _check_paths(splits: dict[str, _Rows], root: Path) -> None:
 
 
 def _is_file_inside(name: str, inside: str, resolved: dict[str, str], line: int) -> bool:
-    # Links on the way are followed once per folder: that of a million files would take minutes.
+    # Links are resolved once per folder: resolving a million files would take minutes.
     folder, file = os.path.split(name)
     if folder not in resolved:
         resolved[folder] = os.path.realpath(os.path.join(inside, folder))  # noqa: PTH118
@@ -190,7 +190,7 @@ def _is_file_inside(name: str, inside: str, resolved: dict[str, str], line: int)
     if os.path.islink(real):  # noqa: PTH114
         real = os.path.realpath(real)
     if os.path.commonpath([inside, real]) != inside:
-        raise ValueError(f"line {line}: path {name!r} leads out of its folder by way of a link")
+        raise ValueError(f"line {line}: path {name!r} leads out of its folder through a link")
     return os.path.isfile(real)  # noqa: PTH113
 
 
@@ -209,5 +209,5 @@ def _make(split: str, rows: _Rows, root: Path, numbers: dict[str, int], path: Pa
             f"cannot use {path}: line {line}: clean_label is empty, but other lines of the test split have one"
         )
     if known:
-        log.warning("only %d of %d clean labels of the %s split are there: none is used", known, len(labels), split)
+        log.warning("only %d of %d clean labels of the %s split are given: none is used", known, len(labels), split)
     return ImageFiles(images, labels)

@@ -1,8 +1,8 @@
 """Views of a sample: by name, or any object that a config names by ``_target_``.
 
 A view is made in two stages. The first works on single images, in the loader's workers: resizing images from files,
-RandAugment. The second works on whole batches as tensors, on the device that trains: shift, flip, cutout. Draws depend on
-nothing but seed, epoch, sample and view. Both loaders run the same stages with the same draws, so that they give the same
+RandAugment. The second works on whole batches as tensors, on the training device: shift, flip, cutout. Draws depend
+only on seed, epoch, sample and view. Both loaders run the same stages with the same draws, so that they give the same
 images.
 """
 
@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from alasca_pl.data.augment import BatchAugment, CropFlip, Cutout, Fit
 
 ViewName = Literal["none", "weak", "strong"]
-# Images from files above this size are cropped from an enlarged copy, others are resized right after decoding.
+# Images from files above this size are cropped from an enlarged copy; others are resized right after decoding.
 SMALL = 64
 
 
@@ -26,11 +26,11 @@ class View:
 
     Args:
         sample: From one uint8 image (C, H, W) to one of the final size; it draws from torch's global random state, which
-            the loader seeds for each image. None leaves images as they are.
-        batch: What follows on batches.
-        resizes: Whether ``sample`` takes images of any size above 64 pixels and gives the final size by itself, such as
-            torchvision's ``RandomResizedCrop``. Otherwise images of other sizes are first scaled and cropped around the
-            centre.
+            the loader seeds for each image. None does not change images.
+        batch: The stages that run on batches afterwards.
+        resizes: Whether ``sample`` accepts images of any size above 64 pixels and resizes them to the final size
+            itself, such as torchvision's ``RandomResizedCrop``. Otherwise images of other sizes are first scaled and
+            cropped around the centre.
 
     Example:
         >>> import torch
@@ -64,13 +64,13 @@ def make_view(
     - a callable from one uint8 image (C, H, W) to another of the same size, e.g. a transform of ``torchvision``. It runs in
       workers and may draw from torch's global random state, which is seeded for each image;
     - a ``BatchAugment``, recognised by its method ``draws``, which changes whole batches;
-    - a ``View``, for both stages or for a callable that resizes by itself.
+    - a ``View``, for both stages or for a callable that resizes images itself.
 
     Args:
-        choice: ``none`` (or None): centre; ``weak``: random crop and flip; ``strong``: ``weak``, RandAugment with its
-            default strength and cutout of half the image; or an object.
-        size: Height and width of the images that come out.
-        resize: Whether images have other sizes and must be brought to ``size``; only for sizes above 64 pixels.
+        choice: ``none`` (or None): centre crop; ``weak``: random crop and flip; ``strong``: ``weak``, RandAugment with
+            its default strength and cutout of half the image; or an object.
+        size: Height and width of the resulting images.
+        resize: Whether images have other sizes and must be resized to ``size``; only for sizes above 64 pixels.
         padding: Largest shift in pixels, by default an eighth of the height (4 for 32). Images that must be resized are
             instead cropped at random from a copy 8/7 as large (256 for 224).
         flip: Whether ``weak`` and ``strong`` flip horizontally.
@@ -146,7 +146,7 @@ def describe_view(choice: ViewChoice | None) -> str:
 
 
 def draw_all(view: View, num_samples: int, seed: int, epoch: int, *names: str | int) -> list[Tensor]:
-    """Draw what all batch stages of a view need for one epoch."""
+    """Draw the random numbers of all batch stages of a view for one epoch."""
     return [augment.draws(num_samples, seed, epoch, *names) for augment in view.batch]
 
 

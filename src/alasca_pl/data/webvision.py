@@ -21,13 +21,13 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
     """Read the lists of the data set; images stay in their files.
 
     ``info/train_filelist_google.txt`` names training images relative to ``root``, ``info/val_filelist.txt`` those in
-    ``val_images_256``, and ``imagenet_val.txt``, if there, images of the ILSVRC-2012 validation set.
+    ``val_images_256``, and ``imagenet_val.txt``, if present, images of the ILSVRC-2012 validation set.
 
     Args:
         root: Folder of the data set; nothing is written into it.
         num_classes: Classes from 0 to keep, 2 to 1000.
         imagenet_root: Folder with ``imagenet_val.txt``; None for ``root/imagenet``, which may be absent. Images are
-            looked for in it, in its ``val``, and in ``root``.
+            searched in it, in its ``val``, and in ``root``.
 
     Returns:
         Training split, WebVision's validation images as test split, and the further test split ``imagenet``.
@@ -37,7 +37,9 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
         ValueError: If ``num_classes`` is out of range, a list is damaged, or no image is left.
     """
     if not 2 <= num_classes <= _ALL_CLASSES:
-        raise ValueError(f"WebVision has {_ALL_CLASSES} classes; data.num_classes must be 2 to that, got {num_classes}")
+        raise ValueError(
+            f"WebVision has {_ALL_CLASSES} classes; data.num_classes must be 2 to {_ALL_CLASSES}, got {num_classes}"
+        )
     root = Path(root).expanduser()
     train_list = find_list("train_filelist_google.txt", (root / "info",))
     val_list = find_list("val_filelist.txt", (root / "info",))

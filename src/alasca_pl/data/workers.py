@@ -1,4 +1,4 @@
-"""What the loader's workers do: decode an image and make the stage of its views that works on single images."""
+"""The work of the loader's workers: decode an image and run the per-image stage of its views."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from alasca_pl.data.views import View
 
 
 def seeded(view: View, image: Tensor, key: tuple[int, int, int, int]) -> Tensor:
-    """Run a view's stage for single images with draws of its own; torch's random state stays as it was."""
+    """Run a view's stage for single images with its own draws; torch's random state is not changed."""
     assert view.sample is not None
     seed, epoch, index, number = key
     with torch.random.fork_rng(devices=[]):
@@ -22,9 +22,9 @@ def seeded(view: View, image: Tensor, key: tuple[int, int, int, int]) -> Tensor:
 
 
 class DecodedViews(Dataset):
-    """Decodes an image once and makes the per-image stage of all its views.
+    """Decodes an image once and runs the per-image stage of all its views.
 
-    Keys carry the epoch, so that nothing else in the workers' copy of this object has to change.
+    Keys contain the epoch, so that nothing else in the workers' copy of this object has to change.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ SampleKey = tuple[int, int, int]
 
 
 def decoding_loader(dataset: DecodedViews, keys: list[list[SampleKey]], num_workers: int, pin: bool) -> DataLoader:
-    """One pass of workers over batches of keys."""
+    """One iteration of workers over batches of keys."""
     return DataLoader(
         dataset,
         batch_sampler=keys,
         num_workers=num_workers,
-        # Workers that live on are stopped late and, when a cycle of references is collected, only after seconds.
+        # Persistent workers would be stopped only when a cycle of references is collected, after seconds.
         persistent_workers=False,
         pin_memory=pin,
         # The loader draws a seed for its workers; from its own generator, so that the network's draws stay as they are.
