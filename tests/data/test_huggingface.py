@@ -196,7 +196,7 @@ def test_an_ordinary_folder_and_an_unknown_name_are_told(tmp_path, monkeypatch):
         raise FileNotFoundError(f"{path} {name} {revision}")
 
     monkeypatch.setattr(datasets, "load_dataset", unknown)
-    with pytest.raises(FileNotFoundError, match=r"no data set 'someone/none' could be had .*\(someone/none a b\)"):
+    with pytest.raises(FileNotFoundError, match=r"no data set 'someone/none' could be loaded .*\(someone/none a b\)"):
         read_huggingface("someone/none", name="a", revision="b")
 
 

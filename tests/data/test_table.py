@@ -143,7 +143,7 @@ def test_links_that_lead_out_are_refused(root, tmp_path):
     (root / "file.png").symlink_to(tmp_path / "secret/1.png")
     (root / "chain.png").symlink_to(root / "file.png")
     for name in ("out/1.png", "file.png", "chain.png"):
-        with pytest.raises(ValueError, match=f"line 2: path '{name}' leads out of its folder by way of a link"):
+        with pytest.raises(ValueError, match=f"line 2: path '{name}' leads out of its folder through a link"):
             read_table(table(root, "path,label", f"{name},0"))
 
 
