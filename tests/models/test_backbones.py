@@ -54,7 +54,7 @@ def test_imagenet_stem_pools_and_cifar_stem_does_not():
     ("options", "message"),
     [
         ({"name": "resnet35"}, "'resnet35'"),
-        ({"name": "squeezenet1_1"}, "'squeezenet1_1' is no ResNet"),
+        ({"name": "squeezenet1_1"}, "'squeezenet1_1' is not a ResNet"),
         ({"name": "resnet18", "stem": "cifra"}, "'cifra'.*cifar, imagenet"),
         ({"name": "resnet18", "stem": "cifar", "pretrained": True}, "stem cifar"),
         ({"name": "resnet18", "stem": "imagenet", "in_channels": 1, "pretrained": True}, "1 channels"),

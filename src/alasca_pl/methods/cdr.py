@@ -1,4 +1,4 @@
-"""CDR: only the parameters that matter for the clean part of the data follow the gradient."""
+"""CDR: only the parameters that are critical for fitting clean labels follow the gradient."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -13,18 +13,18 @@ from alasca_pl.methods.noise_rate import NeedsNoiseRate
 
 
 class CriticalParameters(NeedsNoiseRate, GradientTransform):
-    """Keep the gradient of the weights with the largest ``|weight * gradient|``, shrunk, and drop that of the others.
+    """Keep and scale down the gradient of the weights with the largest ``|weight * gradient|``; set the others to zero.
 
-    Of all weights of linear and convolution layers together the fraction ``1 - noise_rate`` is kept, and what is kept is
-    multiplied by the same number; those that tie with the smallest kept one are kept too. The others move only by weight
-    decay and what is left of their momentum. Biases and normalisation layers are left alone.
+    The fraction ``1 - noise_rate`` of all weights of linear and convolution layers is kept, and their gradient is
+    multiplied by the same number. Weights that tie with the smallest kept one are kept too. The others change only by
+    weight decay and momentum. Biases and normalisation layers are not affected.
 
     Args:
         noise_rate: Fraction of noisy labels, in [0, 1], or ``estimated``: by ``NoiseRateEstimate`` from one scan of the
             training set before ``estimate_epoch``, and 0 until then.
-        gradual: Let the kept fraction fall linearly from 1 in the first epoch to ``1 - noise_rate`` in the last of
+        gradual: Decrease the kept fraction linearly from 1 in the first epoch to ``1 - noise_rate`` in the last of
             ``gradual_epochs``, as the authors describe; their code keeps it constant.
-        gradual_epochs: Epochs of this fall, at least 1, from the start or from the estimate.
+        gradual_epochs: Epochs of this decrease, at least 1, from the start or from the estimate.
         estimate_epoch: Epoch, from 0, before which the rate is estimated.
         seed: Of the estimate.
 
@@ -71,7 +71,7 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
         if known is None:
             return 1.0
         rate, start = known
-        # The fall has as many steps as there are epochs between the first and the last.
+        # The decrease has as many steps as there are epochs between the first and the last.
         return 1.0 - rate * (linear_ramp(epoch - start, self.gradual_epochs - 1) if self.gradual else 1.0)
 
     @torch.no_grad()
@@ -92,5 +92,5 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
         # By topk and not kthvalue, which has no deterministic form on GPUs.
         threshold = torch.topk(flat, count, sorted=False).values.min()
         for gradient, each in zip(gradients, importance):
-            # By a product, so that a gradient that is no number stays one for others to see.
+            # A product, so that a gradient that is NaN stays NaN and is detected later.
             gradient.mul_((each >= threshold).to(gradient.dtype) * fraction)

@@ -1,4 +1,4 @@
-"""Co-teaching: each of two networks learns from the samples that cost the other one little."""
+"""Co-teaching: each of two networks learns from the samples with a small loss under the other."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,8 +19,8 @@ def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: f
         epoch: Counted from the start of the ramp, at least 0.
         rate: Final fraction, in [0, 1].
         ramp_epochs: Number of entries of the even ramp from 0 to ``rate ** exponent``; 0 gives ``rate`` at once.
-        exponent: c, above 0. With another value than 1 the ramp does not end at ``rate``, which then follows in a jump, as
-            in the authors' code.
+        exponent: c, above 0. With a value other than 1 the ramp does not end at ``rate``; the fraction then jumps to
+            it, as in the authors' code.
 
     Returns:
         In [0, 1].
@@ -33,8 +33,9 @@ def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: f
 class SmallLossExchange(NeedsNoiseRate, SampleSelector):
     """Each network m trains on the samples of a batch with the smallest losses under its peer, network m + 1.
 
-    The global batch is ranked, so that several processes select as one does; among equal losses the smaller index of the
-    sample (of the first one, where inputs are mixed) comes first. Before the ramp begins everything counts.
+    The global batch is ranked, so that several processes select the same samples as one. Among equal losses the sample
+    with the smaller index (of the first one, if inputs are mixed) comes first. Before the ramp begins all samples
+    count.
 
     Args:
         num_networks: M, at least 2.
@@ -42,7 +43,7 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
             training set before ``estimate_epoch``. Until then nothing is dropped, and the ramp begins there.
         rate_factor: The final forget rate is ``rate_factor * noise_rate``. Kthyeon/FINE_official uses 0.9.
         ramp_epochs: T_k, see ``scheduled_forget_rate``.
-        exponent: c, see there.
+        exponent: c, see ``scheduled_forget_rate``.
         estimate_epoch: Epoch, from 0, before which the rate is estimated.
         scale_by_kept_fraction: Divide the summed loss of the kept samples by the size of the batch and not by their
             number, as the ALASCA authors' code does without ALASCA.
@@ -51,8 +52,8 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
     Raises:
         ValueError: If a value is outside its range.
 
-    Source: Han et al., NeurIPS 2018, Algorithm 1; bhanML/Co-teaching. Its division of the mean by the number of kept
-    samples a second time is not repeated.
+    Source: Han et al., NeurIPS 2018, Algorithm 1; bhanML/Co-teaching. Unlike there, the mean is not divided by the
+    number of kept samples a second time.
 
     References:
         Han et al.: Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels. NeurIPS 2018.
@@ -114,5 +115,5 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         kept = keep_small_losses(losses, targets.index[0], self.forget_rate(progress.epoch))
-        # Row m becomes what network m + 1 keeps.
+        # Row m becomes the selection of network m + 1.
         return kept.roll(-1, dims=0)

@@ -9,10 +9,10 @@ from alasca_pl.core.types import Progress, Targets
 
 
 class CrossEntropy(Criterion):
-    """Negative log-probability of the given label. What the ALASCA paper calls Standard.
+    """Negative log-probability of the given label. The ALASCA paper calls it Standard.
 
     Args:
-        scale: Factor of the loss, at least 0, for methods that divide the weight 1 between several losses.
+        scale: Factor of the loss, at least 0, for methods that distribute the weight 1 over several losses.
 
     Raises:
         ValueError: If ``scale`` is negative.

@@ -1,4 +1,4 @@
-"""CRUST: train on a coreset of each class whose gradients stand for those of the whole class."""
+"""CRUST: train on a coreset of each class whose gradients represent those of the whole class."""
 
 import heapq
 import logging
@@ -22,10 +22,10 @@ Greedy = Literal["lazy", "top_rowsum"]
 
 
 def gradient_coordinates(probs: Tensor, label: Tensor, head_weight: Tensor) -> Tensor:
-    """Give each sample a short vector; distances between these are distances between the samples' gradients.
+    """Compute a short vector per sample; distances between these are distances between the samples' gradients.
 
-    The gradient of the cross-entropy with respect to the features is ``W^T (p - onehot(y))``. Its D numbers lie in the
-    span of K rows, so K coordinates in an orthonormal basis of it carry all distances.
+    The gradient of the cross-entropy with respect to the features is ``W^T (p - onehot(y))``. It lies in the span of K
+    rows, so K coordinates in an orthonormal basis preserve all distances.
 
     Args:
         probs: Float (n, K).
@@ -45,9 +45,9 @@ def gradient_coordinates(probs: Tensor, label: Tensor, head_weight: Tensor) -> T
 def lazy_greedy(similarity: np.ndarray, count: int) -> list[int]:
     """Choose representatives: greedy maximisation of ``F(A) = sum_i max_{j in A} S_ij``.
 
-    Each step takes the candidate with the largest gain ``F(A + j) - F(A)``, the smallest position among equal ones. Gains
-    only shrink while A grows, also in rounded arithmetic, so an old gain is an upper bound and most candidates need not
-    be computed again.
+    Each step takes the candidate with the largest gain ``F(A + j) - F(A)``, the smallest position among equal ones.
+    Gains only decrease while A grows, also in rounded arithmetic, so an old gain is an upper bound and most candidates
+    need not be computed again.
 
     Args:
         similarity: S, symmetric and at least 0, float (n, n).
@@ -82,7 +82,8 @@ def lazy_greedy(similarity: np.ndarray, count: int) -> list[int]:
 def top_row_sums(similarity: np.ndarray, count: int) -> list[int]:
     """Choose the positions with the largest row sums, the smaller one first among equal ones.
 
-    This is what snap-stanford/crust computes: it compares values of F where gains are meant. Only for comparison.
+    This is what the code of snap-stanford/crust computes: it compares values of F instead of gains. Only for
+    comparison.
 
     Args:
         similarity: Float (n, n).
@@ -94,21 +95,23 @@ def top_row_sums(similarity: np.ndarray, count: int) -> list[int]:
 def coreset_weights(
     distance: np.ndarray, count: int, radius: float, greedy: Greedy = "lazy"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose a class's coreset, weigh each member by how many samples it stands for, and say how central all samples are.
+    """Choose a class's coreset, weight each member by the number of samples it represents, and score how central
+    samples are.
 
     Args:
         distance: Symmetric, at least 0, float (n, n). It is overwritten.
         count: Size of the coreset, at most n.
-        radius: A member stands for all samples of the class, itself included, that are nearer than this.
+        radius: A member represents all samples of the class, itself included, that are nearer than this.
         greedy: ``lazy``, see ``lazy_greedy``, or ``top_rowsum``, see ``top_row_sums``.
 
     Returns:
         Weights, float64 (n,): the number of samples for members, 0 for others. And ``F({j}) / (n max D)`` of each sample,
-        float64 (n,) in [0, 1]: 1 minus its mean distance from its class as a fraction of the largest distance there.
+        float64 (n,) in [0, 1]: 1 minus its mean distance from the samples of its class, divided by the largest distance
+        in the class.
     """
     near = (distance < radius).sum(axis=1)
     largest = distance.max(initial=0.0)
-    # A class matrix takes 160 MB for 4,500 samples; there shall be one only.
+    # A class matrix takes 160 MB for 4,500 samples, so no copy is made.
     similarity = np.subtract(largest, distance, out=distance)
     central = similarity.mean(axis=1) / largest if largest > 0 else np.ones(len(distance))
     chosen = (lazy_greedy if greedy == "lazy" else top_row_sums)(similarity, count)
@@ -120,21 +123,21 @@ def coreset_weights(
 class CrustSelector(SampleSelector):
     """Coresets for robust training.
 
-    After a warm-up on all samples, before each epoch and for each class, medoids of the gradients are chosen; they alone
-    are trained on, weighted by the number of samples around them.
+    After a warm-up on all samples, medoids of the gradients are chosen for each class before each epoch. Only these are
+    trained on, weighted by the number of samples around them.
 
-    A mixed row counts as much as the first sample that it is mixed from: the second one is augmentation.
+    A mixed row has the weight of the first sample that it is mixed from: the second one is augmentation.
 
     Args:
         num_samples: N, size of the training split.
         num_classes: K.
         num_networks: M, at least 1; each network has its own coreset.
         fraction: rho, fraction of each class that is chosen, in (0, 1], rounded down, but at least one sample.
-        radius: Distance between gradients below which a medoid stands for a sample, above 0.
+        radius: Distance between gradients below which a medoid represents a sample, above 0.
         warmup_epochs: Epochs on all samples before the first choice.
         every: Epochs between choices.
-        gradient_scale: ``sample``: gradients of each sample's own loss. ``batch``: divided by ``batch_size``, as the
-            authors' code has them; a radius of 2 then takes in nearly the whole class. It changes no choice, only weights.
+        gradient_scale: ``sample``: gradients of each sample's own loss. ``batch``: divided by ``batch_size``, as in the
+            authors' code; a radius of 2 then covers nearly the whole class. It changes only weights, not the choice.
         batch_size: Needed with ``gradient_scale="batch"``.
         greedy: ``lazy`` or, to compare with the authors' code, ``top_rowsum``; see ``coreset_weights``.
 
@@ -142,8 +145,8 @@ class CrustSelector(SampleSelector):
         ValueError: If a value is outside its range.
 
     Source: Mirzasoleiman et al., NeurIPS 2020, Eq. 7 and Algorithm 1; constants of snap-stanford/crust. Unlike there,
-    gains are compared, gradients are exact ones of single samples without augmentation, and the training loader stays
-    whole: samples outside the coreset have the weight 0.
+    gains are compared, gradients are exact and of single samples without augmentation, and the training loader yields
+    all samples: those outside the coreset have the weight 0.
 
     References:
         Mirzasoleiman, Cao and Leskovec: Coresets for Robust Training of Neural Networks against Noisy Labels. NeurIPS 2020.
@@ -212,11 +215,11 @@ class CrustSelector(SampleSelector):
         return ScanRequest(probs=True) if since >= 0 and since % self.every == 0 else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # A scan may also have been made for another part.
+        # The scan may have been requested by another part.
         if self.scan_request(progress) is None:
             return
         assert result.probs is not None and result.head_weight is not None
-        # On all ranks, because an error on the first alone would leave the others waiting.
+        # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not (torch.isfinite(result.probs).all() and torch.isfinite(result.head_weight).all()):
             raise ValueError(f"predictions before epoch {progress.epoch} are not finite; has the run diverged?")
         both = torch.cat([self.table.rows, self.central.rows], dim=1)
@@ -239,7 +242,7 @@ class CrustSelector(SampleSelector):
                 if len(members) == 0:
                     continue
                 points = coordinates[members]
-                # Sums of squared differences: the faster form by products loses the small distances to rounding.
+                # Sums of squared differences: the faster form with matrix products loses small distances to rounding.
                 distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
                 count = max(1, int(self.fraction * len(members) + 1e-9))
                 weight, central = coreset_weights(distance.numpy(), count, self.radius, self.greedy)
@@ -248,9 +251,10 @@ class CrustSelector(SampleSelector):
         return rows
 
     def confidence(self, label: Tensor) -> Tensor | None:
-        # Not the weights: a clean sample that another stands for has the weight 0, an outlier may have a small one.
+        # Not the weights: a clean sample that another one represents has the weight 0, and an outlier may have a small
+        # one.
         rows = self.central.rows.T
-        # Before the first choice all are alike, which is no score.
+        # Before the first choice all values are equal, so there is no score.
         return None if bool((rows == 1.0).all()) else rows
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
@@ -258,10 +262,10 @@ class CrustSelector(SampleSelector):
 
 
 class IntraClassMixer(InputMixer):
-    """Mixes each image with another of the same given label; the label stays.
+    """Mixes each image with another of the same given label; the label is not changed.
 
     One factor per batch, drawn from Beta(alpha, beta): x becomes ``l x + (1 - l) x'``. It is a function of the seed and
-    the step, so that it is the same on all ranks and after a resumption.
+    the step, so that it is the same on all ranks and in a resumed run.
 
     Args:
         seed: Of the draws.

@@ -1,4 +1,4 @@
-"""DivideMix: networks select clean samples for each other by a mixture of two groups of losses."""
+"""DivideMix: networks select clean samples for each other by a two-component mixture fitted to the losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ from alasca_pl.methods.mixture import scale_to_unit, two_component_posterior
 
 
 class MixtureFilter(SampleSelector):
-    """Keeps samples whose loss under the other network belongs to the lower of two groups.
+    """Keeps samples whose loss under the other network belongs to the mixture component with the lower mean.
 
     Before each epoch from ``warmup_epochs`` on, two Gaussians are fitted to each network's losses over the training set,
-    scaled to [0, 1]; a sample's clean probability is that of the group with the lower mean. Network m goes by the
-    probabilities of network m + 1, the last by those of the first, and a single network by its own. Until the first fit
-    everything counts as clean.
+    scaled to [0, 1]; a sample's clean probability is the posterior of the component with the lower mean. Network m uses
+    the probabilities of network m + 1, the last one those of the first, and a single network its own. Until the first
+    fit all samples count as clean.
 
     Args:
         num_samples: N.
@@ -30,9 +30,9 @@ class MixtureFilter(SampleSelector):
         seed: Of the fits.
         warmup_epochs: Epochs before the first fit.
         threshold: Samples with a probability above it are kept, in [0, 1); 0 keeps all.
-        memory_epochs: Fit to the mean of the scaled losses before the last so many epochs; 1 takes the latest only.
-        max_iter: Most steps of a fit.
-        tol: Gain of the log-likelihood at which a fit ends.
+        memory_epochs: Number of latest scans whose scaled losses are averaged for the fit; 1 uses only the latest.
+        max_iter: Maximum number of iterations of a fit.
+        tol: A fit stops when the log-likelihood increases by less than this.
         reg_covar: Added to the variances.
 
     Raises:
@@ -77,7 +77,7 @@ class MixtureFilter(SampleSelector):
         if not 0.0 <= threshold < 1.0:
             raise ValueError(f"threshold must lie in [0, 1), got {threshold}; 0 keeps all samples")
         if memory_epochs < 1:
-            raise ValueError(f"memory_epochs must be at least 1, got {memory_epochs}; 1 takes the latest losses only")
+            raise ValueError(f"memory_epochs must be at least 1, got {memory_epochs}; 1 uses only the latest losses")
         self.seed = seed
         self.warmup_epochs = warmup_epochs
         self.threshold = threshold
@@ -85,7 +85,7 @@ class MixtureFilter(SampleSelector):
         self.max_iter = max_iter
         self.tol = tol
         self.reg_covar = reg_covar
-        # One column per network, by its own losses.
+        # One column per network, from its own losses.
         self.clean = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
         self._fitted = False
         self._earlier: list[Tensor] = []
@@ -95,7 +95,7 @@ class MixtureFilter(SampleSelector):
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         assert result.losses is not None
-        # Checked on all ranks, because the fit runs on one and the others would wait for it.
+        # Checked on all ranks, because the fit runs on rank 0 and the others would wait forever after an error there.
         if not torch.isfinite(result.losses).all():
             raise FloatingPointError(
                 f"losses over the training set before epoch {progress.epoch} are not finite; "
@@ -123,7 +123,7 @@ class MixtureFilter(SampleSelector):
         return torch.stack([torch.from_numpy(column) for column in columns], dim=1)
 
     def clean_probability(self, index: Tensor) -> Tensor:
-        """Return the clean probabilities by which each network goes, those of its peer.
+        """Return the clean probabilities that each network uses, those of its peer.
 
         Args:
             index: int64, any shape.
@@ -134,10 +134,10 @@ class MixtureFilter(SampleSelector):
         return self.clean.rows[index].movedim(-1, 0).roll(-1, dims=0)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
-        """Return 1 for kept samples and 0 for others, float (M, B); a mixed row has the fraction of it that is kept."""
+        """Return 1 for kept samples, 0 for others and for mixed rows the fraction that is kept, float (M, B)."""
         kept = self.clean_probability(targets.index) > self.threshold
         if self.threshold == 0:
-            # Probabilities of exactly 0 do occur.
+            # Probabilities can be exactly 0.
             kept = torch.ones_like(kept)
         return (targets.weight * kept).sum(dim=1).to(losses.dtype)
 

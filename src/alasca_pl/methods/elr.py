@@ -15,7 +15,7 @@ PROB_MARGIN = 1e-4
 class EarlyLearningRegularization(Criterion):
     """``CE + strength * log(1 - <t_i, p_i>)`` with t a moving average of the sample's own predictions.
 
-    The second term is negative and falls as prediction and average agree; clamping p bounds it from below.
+    The second term is negative and decreases as prediction and average agree; clamping p bounds it from below.
 
     Args:
         num_samples: N, size of the training split.

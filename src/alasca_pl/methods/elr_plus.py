@@ -1,4 +1,4 @@
-"""ELR+: early-learning regularisation with mixed inputs and a steadier peer as the source of its targets."""
+"""ELR+: early-learning regularisation with mixed inputs and targets from the averaged weights of a peer."""
 
 import math
 
@@ -12,18 +12,18 @@ from alasca_pl.methods.elr import PROB_MARGIN, EarlyLearningRegularization
 
 
 class EarlyLearningPlus(EarlyLearningRegularization):
-    """The criterion of ELR+; mixing, two networks and averaged peers are chosen in its config.
+    """The criterion of ELR+; mixing, two networks and averaged peers are set in its config.
 
-    It differs from ELR's in that predictions are averaged as they are, without a clamp; that the regularizer's strength may
-    grow; and that labels may be sharpened by the average.
+    It differs from ELR's in three ways: predictions are averaged without a clamp, the regularizer's strength may
+    increase over time, and labels may be sharpened by the average.
 
     Args:
         num_samples: N, size of the training split.
         num_classes: K.
         strength: See ``EarlyLearningRegularization``.
         momentum: See ``EarlyLearningRegularization``.
-        coef_step: The strength grows by ``exp(-5 (1 - min(n / coef_step, 1))^2)`` over so many optimiser steps n = 1, 2,
-            ...; 0 gives all of it from the start.
+        coef_step: Length of the ramp: at optimiser step n = 1, 2, ... the strength is multiplied by ``exp(-5 (1 - min(n
+            / coef_step, 1))^2)``; 0 means no ramp.
         sharpen_labels: Multiply the (mixed) label by the (mixed) average, and scale it to sum to 1.
 
     Raises:
@@ -80,7 +80,7 @@ class EarlyLearningPlus(EarlyLearningRegularization):
         if self.sharpen_labels:
             product = label * early
             mass = product.sum(dim=1, keepdim=True)
-            # A label that the average rules out altogether stays as it was given.
+            # A label to which the average assigns probability 0 is not changed.
             label = torch.where(mass > 0, product / torch.where(mass > 0, mass, torch.ones_like(mass)), label)
         ce = -(label * log_probs).sum(dim=1)
         probs = log_probs.exp().clamp(PROB_MARGIN, 1.0 - PROB_MARGIN)

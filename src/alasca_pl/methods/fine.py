@@ -23,13 +23,13 @@ def class_eigenvectors(features: Tensor, label: Tensor, reference: Tensor, num_c
     """Find the main direction of each class: the leading eigenvector of the sum of ``z z^T``.
 
     Features are neither centred nor scaled. All is computed in float64: a decomposition loses half of the digits of a
-    Gram matrix, and the matrix products are cheap beside the pass over the images that gave the features.
+    Gram matrix, and the matrix products are cheap compared with the scan that computed the features.
 
     Args:
         features: Float (N, D).
         label: int64 (N,).
-        reference: Which samples are summed, bool (N,). A class with fewer than two of them has no direction of its own
-            there, so all its samples are summed instead.
+        reference: Which samples are summed, bool (N,). A class with fewer than two of them has no main direction, so
+            all its samples are summed instead.
         num_classes: K.
 
     Returns:
@@ -54,7 +54,7 @@ def alignment_scores(features: Tensor, label: Tensor, vectors: Tensor) -> Tensor
         vectors: (K, D), see ``class_eigenvectors``.
 
     Returns:
-        ``|<u, z / ||z||>|``, float64 (N,) in [0, 1]; 0 for features that are all zero. The authors' code takes the
+        ``|<u, z / ||z||>|``, float64 (N,) in [0, 1]; 0 for features that are all zero. The authors' code uses the
         absolute value and the paper its square, which keeps the order and changes the mixture.
     """
     scores = torch.zeros(len(features), dtype=torch.float64, device=features.device)
@@ -92,7 +92,7 @@ class FineSelector(SampleSelector):
     """Filtering noisy instances via their eigenvectors.
 
     After a warm-up on all samples, the training set is scanned every few epochs, and a sample is kept if
-    the posterior that it aligns with its class is at least ``threshold``. Between scans the selection stays.
+    the posterior that it aligns with its class is at least ``threshold``. Between scans the selection does not change.
 
     With ``exchange`` each network m trains on the selection of its peer m + 1: F-Coteaching.
 
@@ -106,15 +106,15 @@ class FineSelector(SampleSelector):
         threshold: zeta, in [0, 1]; 0 keeps all samples.
         reference: Which samples give the direction of a class under a network: ``selected``, those that this network was
             trained on since the last scan, which with ``exchange`` its peer selected; or ``all``.
-        exchange: See above.
+        exchange: Whether each network trains on the selection of its peer, see above.
         seed: Of the mixtures' starts.
 
     Raises:
         ValueError: If a value is outside its range.
 
-    Source: Kim et al., NeurIPS 2021, Algorithm 1; schedule, score and mixture as in Kthyeon/FINE_official. Unlike there,
-    features are of images without augmentation, labels stay as they were drawn, and the training loader stays whole:
-    samples that are not selected have the weight 0, so that an epoch keeps its number of steps.
+    Source: Kim et al., NeurIPS 2021, Algorithm 1; schedule, score and mixture as in Kthyeon/FINE_official. Unlike
+    there, features are of images without augmentation, labels are not changed, and the training loader yields all
+    samples: those that are not selected have the weight 0, so that an epoch keeps its number of steps.
 
     References:
         Kim et al.: FINE Samples for Learning with Noisy Labels. NeurIPS 2021. https://arxiv.org/abs/2102.11628
@@ -186,17 +186,17 @@ class FineSelector(SampleSelector):
         return self.selected.roll(-1, dims=0) if self.exchange else self.selected
 
     def scan_request(self, progress: Progress) -> ScanRequest | None:
-        # The schedule counts epochs from 1, as its source does.
+        # The schedule counts epochs from 1, as in its source.
         epoch = progress.epoch + 1
         due = epoch > self.warmup_epochs and (epoch - self.phase) % self.every == 0
         return ScanRequest(features=True) if due else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # A scan may also have been made for another part.
+        # The scan may have been requested by another part.
         if self.scan_request(progress) is None:
             return
         assert result.features is not None
-        # On all ranks, because an error on the first alone would leave the others waiting.
+        # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not torch.isfinite(result.features).all():
             raise ValueError(f"features before epoch {progress.epoch} are not finite; has the run diverged?")
         rows = from_rank_zero(lambda: self._posterior_rows(result, progress), self.posterior.rows)
@@ -238,7 +238,7 @@ class FineSelector(SampleSelector):
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         selected = self.posterior.read(targets) >= self.threshold
         weight = (targets.weight.unsqueeze(-1) * selected).sum(dim=0).T.to(losses)
-        # Row m becomes what network m + 1 selected.
+        # Row m becomes the selection of network m + 1.
         return weight.roll(-1, dims=0) if self.exchange else weight
 
     def get_extra_state(self) -> dict[str, Any]:

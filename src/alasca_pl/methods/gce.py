@@ -12,16 +12,16 @@ from alasca_pl.core.types import Progress, Targets
 
 
 class GeneralisedCrossEntropy(Criterion):
-    """The L_q loss ``(1 - p_y^q) / q``, truncated if asked for.
+    """The L_q loss ``(1 - p_y^q) / q``, optionally truncated.
 
     Args:
         q: Exponent in (0, 1]. Small values learn faster, large values are more robust to noisy labels.
         eps: Probabilities below it count as this value, which bounds the gradient; 1e-4 in jongwooko/ALASCA, 0 in
             Kthyeon/FINE_official.
-        truncate_below: The paper's k in (0, 1): a label whose probability is not above it costs the constant L_q(k) and
-            gives no gradient. None truncates nothing, as in the ALASCA paper's lineage. The decision follows the
-            current prediction, as in the definition of the truncated loss; released code keeps decisions of the best
-            model so far.
+        truncate_below: The paper's k in (0, 1): a label whose probability is not above it has the constant loss L_q(k)
+            and no gradient. None does not truncate, as in the code that the ALASCA paper builds on. The decision
+            follows the current prediction, as in the definition of the truncated loss; released code uses the decisions
+            of the best model so far.
         truncate_from: First epoch that truncates; 40 for CIFAR-10 and 80 for CIFAR-100 in Kthyeon/FINE_official.
 
     Raises:
@@ -60,7 +60,7 @@ class GeneralisedCrossEntropy(Criterion):
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_prob = label_log_prob(F.log_softmax(full_precision(logits), dim=1), targets.label)
-        # p^q is taken as exp(q log p): its gradient stays finite at p = 0 also without a clamp.
+        # p^q is computed as exp(q log p): its gradient is finite at p = 0 even without a clamp.
         loss = (1.0 - (self.q * log_prob.clamp_min(self.log_floor)).exp()) / self.q
         if self.truncate_below is not None and progress.epoch >= self.truncate_from:
             constant = (1.0 - self.truncate_below**self.q) / self.q

@@ -1,4 +1,4 @@
-"""Heteroskedastic adaptive regularisation: smoother networks where a class is rare or hard."""
+"""Heteroskedastic adaptive regularisation: stronger smoothness for classes that are rare or hard."""
 
 import json
 import math
@@ -21,17 +21,17 @@ _KEY = "accuracy_per_class"
 
 
 def class_strengths_from(accuracy: Sequence[float] | None, counts: Sequence[int]) -> list[float]:
-    """Turn what is known of the classes into their factors, of which the largest is 1.
+    """Compute the factors of the classes from accuracies and counts; the largest is 1.
 
     ``(1 - accuracy)^0.6 / count^0.4``, divided by the largest.
 
     Args:
-        accuracy: Per class, in [0, 1], against given labels of samples that were not trained on. None takes the classes for
-            equally hard, so that only counts matter.
-        counts: Per class, samples with that given label. Classes without samples get the factor 0, which nothing reads.
+        accuracy: Per class, in [0, 1], against given labels of samples that were not trained on. None treats the
+            classes as equally hard, so that only counts matter.
+        counts: Per class, samples with that given label. Classes without samples get the factor 0, which is never used.
 
     Raises:
-        ValueError: If no class is left with a doubt.
+        ValueError: If the accuracy of every class is 1.
 
     Source: Cao et al., ICLR 2021; kaidic/HAR.
     """
@@ -50,7 +50,7 @@ def read_class_accuracy(path: str | Path) -> list[Any]:
         path: A JSON file.
 
     Raises:
-        ValueError: If it cannot be read or has no such list.
+        ValueError: If it cannot be read or does not contain the list.
     """
     how = "write it with alasca-evaluate ckpt_path=STAGE1/checkpoints/last.ckpt split=val output=acc.json"
     try:
@@ -75,19 +75,19 @@ def _check_per_class(name: str, values: Sequence[Any], num_classes: int, largest
 class HeteroskedasticAdaptiveRegularizer(Regularizer):
     """``class_strength[y] * sum over layers of || d L / d h(x) ||``, with L the mean base loss over the global batch.
 
-    h are the outputs of the normalisation layers inside the residual blocks before their factors and offsets; the norm is
-    over all entries of one sample and is not squared. The penalty is itself differentiated, which needs the graph of the
-    gradient, and time and memory for it.
+    h are the outputs of the normalisation layers inside the residual blocks before their affine transformation; the
+    norm is over all entries of one sample and is not squared. The penalty is itself differentiated. This needs the
+    graph of the gradient, which costs time and memory.
 
     The factors of the classes are estimated from a first stage: cross-entropy on one half of the training data, whose
     accuracy per class is measured on the other half.
 
     Args:
         num_classes: K.
-        strength: Factor of the penalty; with 0 the network is not asked for its activations.
+        strength: Factor of the penalty; with 0 the network does not return its activations.
         class_strengths: Factors of the classes, at least 0, instead of an estimate.
         class_accuracy: Accuracy of the first stage per class, in [0, 1], or the JSON file that ``alasca-evaluate`` wrote of
-            it, see ``read_class_accuracy``. None takes all classes for equally hard, see ``class_strengths_from``.
+            it, see ``read_class_accuracy``. None treats all classes as equally hard, see ``class_strengths_from``.
         class_counts: Number of samples per given label in the training split.
 
     Raises:
@@ -111,7 +111,7 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
 
     @staticmethod
     def absorb(node: dict[str, Any]) -> dict[str, Any]:
-        """Put what the file of the first stage says into the config, so that a run can be opened without the file."""
+        """Replace the first stage's file by its values in the config, so that a run can be opened without the file."""
         if not isinstance(node.get("class_accuracy"), str):
             return node
         return {**node, "class_accuracy": read_class_accuracy(node["class_accuracy"])}
@@ -146,7 +146,7 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
                 raise ValueError("class_counts are not known; give class_strengths, one number per class")
             counts = _check_per_class("class_counts", class_counts, num_classes, math.inf, "count the training split")
             strengths = class_strengths_from(accuracy, [int(count) for count in counts])
-        # Not stored: it follows from the config, and another first stage may be tried on a stored network.
+        # Not stored: it follows from the config, and a stored network may be used with another first stage.
         self.register_buffer("class_strength", torch.tensor(strengths), persistent=False)
 
     def forward(self, view: StepView) -> Tensor:
@@ -156,7 +156,7 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
         if not norm_outputs:
             raise ValueError("the network gives no norm_outputs; call its enable_norm_outputs() first")
         batch_size = sum_ranks(view.base_loss.new_tensor([float(len(view.base_loss))]))
-        # The sum is differentiated and divided afterwards: entries of a mean's gradient vanish in half precision.
+        # The sum is differentiated and divided afterwards: entries of a mean's gradient underflow in half precision.
         with torch.autocast(view.base_loss.device.type, enabled=False):
             slopes = torch.autograd.grad(
                 view.base_loss.sum(), [norm_output.value for norm_output in norm_outputs], create_graph=True

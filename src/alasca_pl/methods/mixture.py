@@ -1,4 +1,4 @@
-"""Two groups in a list of numbers: the one place where methods scale losses and fit a mixture of two Gaussians."""
+"""Scaling of losses and mixtures of two Gaussians, shared by all methods that need them."""
 
 import warnings
 from typing import Literal
@@ -7,13 +7,13 @@ import numpy as np
 
 
 def scale_to_unit(values: np.ndarray) -> np.ndarray:
-    """Shift and scale numbers so that they reach from 0 to 1.
+    """Shift and scale numbers to the range from 0 to 1.
 
     Args:
         values: Finite, float (n,), n > 0.
 
     Returns:
-        float64 (n,); numbers that are all alike become 0.
+        float64 (n,); all 0 if the numbers are equal.
     """
     values = values.astype(np.float64)
     span = values.max() - values.min()
@@ -29,21 +29,21 @@ def two_component_posterior(
     reg_covar: float = 1e-6,
     seed: int = 0,
 ) -> np.ndarray:
-    """Fit two Gaussians to numbers and say how likely each number comes from the one with the lower or higher mean.
+    """Fit two Gaussians to numbers and compute each number's posterior of the one with the lower or higher mean.
 
-    Numbers that do not fall into two groups, because fewer than two different ones are given or because both fitted
-    means coincide, all belong to the group that is asked for: the result is 1 everywhere, also when it is asked for the
-    other group. A caller to whom "no second group" means something else asks for the complement.
+    Numbers do not form two groups if fewer than two of them differ or if both fitted means coincide. The result is then
+    1 everywhere, whichever ``component`` is requested. A caller that needs 0 in this case requests the other component
+    and uses the complement.
 
-    The two variances differ, so the result need not be monotone: far out on either side the wider Gaussian wins.
+    The two variances differ, so the result need not be monotone: far from both means the wider Gaussian dominates.
 
     Args:
         values: Finite, float (n,).
-        component: Group to ask for, by its mean.
-        max_iter: Most steps of expectation maximisation. Stopping there is no error.
-        tol: Gain of the mean log-likelihood below which the fit stops.
+        component: The requested Gaussian, by its mean.
+        max_iter: Maximum number of iterations of expectation maximisation. Reaching it is not an error.
+        tol: The fit stops when the mean log-likelihood increases by less than this.
         reg_covar: Added to both variances; it is in units of ``values`` squared.
-        seed: Of the start, which is k-means.
+        seed: Of the initialisation by k-means.
 
     Returns:
         float64 (n,) in [0, 1].
@@ -67,7 +67,7 @@ def two_component_posterior(
     if len(values) < 2 or values.min() == values.max():
         return np.ones(len(values))
 
-    # Here, because it takes a second that runs without a mixture need not spend.
+    # Imported here, because it takes a second, which runs without a mixture save.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 

@@ -16,7 +16,7 @@ from alasca_pl.methods.mixture import scale_to_unit, two_component_posterior
 
 log = logging.getLogger(__name__)
 
-# The mixture of LiJunnan1992/DivideMix on min-max normalised losses, iterated further.
+# The mixture of LiJunnan1992/DivideMix on min-max normalised losses, with more iterations.
 _REG_COVAR = 5e-4
 _MAX_ITER = 100
 _TOL = 1e-4
@@ -25,21 +25,21 @@ _TOL = 1e-4
 def mixture_rate(losses: np.ndarray, seed: int = 0) -> float:
     """Estimate the noise rate by splitting the losses into two groups.
 
-    The losses are scaled to [0, 1], two Gaussians are fitted, and the mean posterior of the one with the higher losses is
-    the estimate. Hard clean samples are counted as wrong, memorised wrong ones as clean; losses without two groups, such
-    as those of data without noise, are split all the same.
+    The losses are scaled to [0, 1], two Gaussians are fitted, and the mean posterior of the one with the higher losses
+    is the estimate. Hard clean samples are counted as noisy, memorised noisy samples as clean. Losses that do not form
+    two groups, such as those of data without noise, are split nevertheless.
 
     Args:
         losses: Finite, float (N,).
         seed: Of the mixture's start.
 
     Returns:
-        A rate in [0, 1]; losses that are all alike give 0.
+        A rate in [0, 1]; 0 if all losses are equal.
     """
     low = two_component_posterior(
         scale_to_unit(losses), "low", max_iter=_MAX_ITER, tol=_TOL, reg_covar=_REG_COVAR, seed=seed
     )
-    # By the complement, because samples without two groups all count as low.
+    # By the complement, because losses that do not form two groups all count as low.
     return float(np.clip(1.0 - low.mean(), 0.0, 1.0))
 
 
@@ -48,8 +48,8 @@ def confident_rate(probs: np.ndarray, label: np.ndarray) -> float:
 
     A sample counts for the class of largest probability among those whose probability is at least the mean that samples
     with that label give it; a sample without such a class does not count. The counts of each label are scaled to its
-    number of samples. Errors of a network on clean samples are counted as wrong labels, so that the estimate is too large
-    while a network is poor.
+    number of samples. Errors of a network on clean samples are counted as noisy labels, so that the estimate is too
+    large while a network is poor.
 
     Args:
         probs: Float (N, K).
@@ -91,14 +91,14 @@ def estimate_noise_rate(
 ) -> float:
     """Estimate the noise rate without clean labels: the smaller of two estimates, averaged over networks.
 
-    Early in a run both err upwards in their own way: the mixture where clean samples are hard, the confident joint where the
-    network is poor. Once noisy labels are memorised both count them as clean. On the 1,297 digits after 10 to 20
-    epochs the smaller one was within 0.04 of the true rate (0 to 0.72); for a small network that gets a third of CIFAR-10
-    right after 10 epochs on 2,000 images it was up to 0.37 off.
+    Early in a run both are too large: the mixture because clean samples are hard, the confident joint because the
+    network is poor. Once noisy labels are memorised both count them as clean. On the 1,297 digits after 10 to 20 epochs
+    the smaller one was within 0.04 of the true rate (0 to 0.72); for a small network with an accuracy of one third on
+    CIFAR-10 after 10 epochs on 2,000 images the error was up to 0.37.
 
     Args:
         losses: Finite, float (M, N), against the given labels.
-        probs: Float (M, N, K), or None to take the mixture alone.
+        probs: Float (M, N, K), or None to use only the mixture.
         label: Given labels, int64 (N,); needed with ``probs``.
         seed: Of the mixture's start.
 
@@ -148,7 +148,7 @@ class NoiseRateEstimate(nn.Module):
         self.seed = seed
         self.rate = None
         self.epoch = None
-        # Only tells on which device the ranks can talk.
+        # Only gives the device on which the ranks can communicate.
         self._place = torch.zeros(())
 
     def update(self, losses: Tensor, epoch: int, probs: Tensor | None = None, label: Tensor | None = None) -> float:
@@ -166,7 +166,7 @@ class NoiseRateEstimate(nn.Module):
         Raises:
             ValueError: If a loss is not finite.
         """
-        # On all ranks, because an error on the first alone would leave the others waiting.
+        # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not torch.isfinite(losses).all():
             raise ValueError(f"losses before epoch {epoch} are not finite; has the run diverged?")
         values = losses.detach().cpu().numpy()
@@ -191,7 +191,7 @@ class NoiseRateEstimate(nn.Module):
 
 
 class NeedsNoiseRate(ScanningPart):
-    """A part that is given the noise rate or estimates it once; for methods to inherit from beside their slot.
+    """A part that is given the noise rate or estimates it once; a mixin for methods, next to the class of their slot.
 
     Attributes:
         noise_rate: As it was given.
@@ -212,7 +212,7 @@ class NeedsNoiseRate(ScanningPart):
         """
         if isinstance(noise_rate, str) and noise_rate != "estimated":
             raise ValueError(
-                f"noise_rate={noise_rate!r} is not a number: a config may say so, but the number must be put in its place "
+                f"noise_rate={noise_rate!r} is not a number: a config may contain it, but the number must replace it "
                 "before the part is made; give a number in [0, 1] or 'estimated'"
             )
         if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
@@ -236,7 +236,7 @@ class NeedsNoiseRate(ScanningPart):
         return ScanRequest(losses=True, probs=True) if due else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # A pass may also have been made for another part.
+        # The scan may have been requested by another part.
         if self.scan_request(progress) is None:
             return
         assert self.estimate is not None and result.losses is not None

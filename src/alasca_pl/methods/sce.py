@@ -19,8 +19,8 @@ class SymmetricCrossEntropy(Criterion):
         ce_weight: The paper's alpha, at least 0.
         reverse_weight: The paper's beta, at least 0.
         log_zero: Stands for log 0, below 0; -4 in Kthyeon/FINE_official, ln 1e-4 = -9.21 in jongwooko/ALASCA.
-        clamp_label: Let the label's zeros count as ``exp(log_zero)`` in the cross-entropy too, as in jongwooko/ALASCA: it
-            grows by that factor times the negative log-probabilities of all other classes.
+        clamp_label: Replace the label's zeros by ``exp(log_zero)`` in the cross-entropy too, as in jongwooko/ALASCA.
+            This adds ``exp(log_zero)`` times the sum of the negative log-probabilities of all other classes.
 
     Raises:
         ValueError: If a value is outside its range.

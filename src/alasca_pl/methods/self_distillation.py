@@ -32,7 +32,7 @@ class SelfDistillation(Regularizer):
         feature_weight: b, at least 0.
         temperature: T, above 0; the authors' are 3 for ``by`` and 2 for ``al``.
         variant: See above.
-        strength: Factor of all of it.
+        strength: Factor of the whole penalty.
 
     Raises:
         ValueError: If a value is outside its range, or features have different widths at the first step.
@@ -69,9 +69,9 @@ class SelfDistillation(Regularizer):
         if not 0.0 <= distillation_weight <= 1.0:
             raise ValueError(f"distillation_weight must lie in [0, 1], got {distillation_weight}; 0 is no distillation")
         if not feature_weight >= 0.0:
-            raise ValueError(f"feature_weight must be at least 0, got {feature_weight}; 0 leaves features alone")
+            raise ValueError(f"feature_weight must be at least 0, got {feature_weight}; 0 ignores features")
         if not temperature > 0.0:
-            raise ValueError(f"temperature must be above 0, got {temperature}; 1 leaves predictions as they are")
+            raise ValueError(f"temperature must be above 0, got {temperature}; 1 does not change predictions")
         if variant not in get_args(Variant):
             raise ValueError(f"unknown variant {variant!r}; choose one of {', '.join(get_args(Variant))}")
         self.distillation_weight = distillation_weight

@@ -1,4 +1,4 @@
-"""Trunks as stages with channel counts, taken from torchvision or timm; none knows of auxiliary heads."""
+"""Trunks as stages with channel counts, from torchvision or timm; they are independent of auxiliary heads."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: Channels of each stage's map, shallow to deep.
-        reductions: By how much each stage's map is smaller than the input.
+        reductions: Factor by which each stage's map is smaller than the input.
     """
 
     channels: tuple[int, ...]
@@ -65,7 +65,7 @@ def torchvision_resnet(
         in_channels: Channels of the images.
         stem: ``cifar``: 3x3 convolution with stride 1 and no pooling, for images of about 32 pixels; ``imagenet``: 7x7
             with stride 2, then pooling.
-        pretrained: Load torchvision's ImageNet weights, downloading them if need be.
+        pretrained: Load torchvision's ImageNet weights, downloading them if needed.
         norm: Normalisation, ``batch`` or ``group``.
 
     Raises:
@@ -90,11 +90,11 @@ def torchvision_resnet(
         weights = get_model_weights(name).DEFAULT if pretrained else None
         net = get_model(name, weights=weights, norm_layer=make_norm)
     except TypeError as error:
-        raise ValueError(f"torchvision's {name!r} is no ResNet; use model=timm for other families") from error
+        raise ValueError(f"torchvision's {name!r} is not a ResNet; use model=timm for other families") from error
     except ValueError as error:
         raise ValueError(f"torchvision has no ResNet {name!r}; choose e.g. resnet18, resnet34, resnet50") from error
     if not isinstance(net, ResNet):
-        raise ValueError(f"torchvision's {name!r} is no ResNet; use model=timm for other families")
+        raise ValueError(f"torchvision's {name!r} is not a ResNet; use model=timm for other families")
     first: list[nn.Module]
     if stem == "cifar":
         first = [nn.Conv2d(in_channels, 64, 3, padding=1, bias=False), net.bn1, net.relu]
@@ -155,7 +155,7 @@ def small_resnet(
     backbone = StagedBackbone(stages, channels, [2**stage for stage in range(num_stages)])
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
-            # torchvision's ResNet initialises its convolutions so; its blocks alone do not.
+            # torchvision's ResNet initialises its convolutions like this; its blocks alone do not.
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return backbone
 
@@ -166,7 +166,7 @@ class TimmBackbone(Backbone):
     Args:
         name: timm's name, e.g. ``convnext_atto``.
         in_channels: Channels of the images.
-        pretrained: Load timm's weights, downloading them if need be.
+        pretrained: Load timm's weights, downloading them if needed.
         out_indices: Which of timm's feature maps are the stages; None takes all.
         options: Further arguments of ``timm.create_model``.
         modules: Names of modules of the model whose outputs are the stages, instead of timm's feature maps; the last must

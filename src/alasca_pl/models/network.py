@@ -39,25 +39,25 @@ class Network(nn.Module):
         self._gives_norm_outputs = False
 
     def enable_norm_outputs(self) -> None:
-        """Give from now on the activations after the normalisation layers inside the backbone's blocks.
+        """Return the activations after the normalisation layers inside the backbone's blocks from now on.
 
-        Everything else that the network gives stays the same to the last bit.
+        All other outputs of the network stay the same to the last bit.
 
         Raises:
-            ValueError: If the backbone has no blocks that are known.
+            ValueError: If the backbone has no supported blocks.
         """
         norm_layers(self.backbone)
         self._gives_norm_outputs = True
 
     def attach(self, heads: Mapping[int, nn.Module]) -> None:
-        """Hang auxiliary heads on stages.
+        """Attach auxiliary heads to stages.
 
         Args:
             heads: Stage number from 1, to a module with a method ``features`` from maps (B, C_s, H_s, W_s) to (B, D) and
                 a module ``linear`` from these to logits (B, K).
 
         Raises:
-            ValueError: If there is no such stage.
+            ValueError: If a stage does not exist.
         """
         for stage in sorted(heads):
             if not 1 <= stage <= len(self.backbone.channels):
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """Classify images (B, C, H, W) with all heads."""
-        # Looked up at each pass, since layers are exchanged when a network is converted for several processes.
+        # Looked up at each pass, because layers are replaced when a network is converted for several processes.
         with collected(norm_layers(self.backbone) if self._gives_norm_outputs else []) as norm_outputs:
             maps = self.backbone(image)
         features = self.pool(maps[-1]).flatten(1)
@@ -90,7 +90,7 @@ def kaiming_init(module: nn.Module) -> None:
 def torch_init(module: nn.Module) -> None:
     """Draw all convolution and linear weights and biases anew by torch's own rule, uniform by the fan-in.
 
-    Source: Kthyeon/FINE_official, which leaves torch's layers as they are made; torchvision's ResNets do not.
+    Source: Kthyeon/FINE_official, which does not reinitialise torch's layers; torchvision's ResNets do.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
@@ -109,7 +109,7 @@ def initialise(module: nn.Module, rule: str) -> None:
 
     Args:
         module: The network or head as its library made it.
-        rule: ``library`` leaves it so; ``kaiming``, see ``kaiming_init``; ``torch``, see ``torch_init``.
+        rule: ``library`` does not change it; ``kaiming``, see ``kaiming_init``; ``torch``, see ``torch_init``.
 
     Raises:
         ValueError: If the rule is unknown.
@@ -121,7 +121,7 @@ def initialise(module: nn.Module, rule: str) -> None:
 
 @torch.no_grad()
 def check_shapes(network: Network, image_shape: tuple[int, int, int]) -> None:
-    """Run one image through a network in evaluation mode, so that sizes that do not fit show before training.
+    """Run one image through a network in evaluation mode, so that sizes that do not fit are detected before training.
 
     Args:
         network: The network with its heads.

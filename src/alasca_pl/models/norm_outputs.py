@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from alasca_pl.core.types import NormOutput
 from alasca_pl.models.preact import PreActBlock
 
-# Exactly these: a subclass may do more than normalise, e.g. timm's that activate too.
+# Exactly these types: a subclass may do more than normalise, e.g. timm's layers that also activate.
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm)
 
 
@@ -23,7 +23,7 @@ def _is_block(module: nn.Module) -> bool:
 
 
 def norm_layers(backbone: nn.Module) -> list[nn.Module]:
-    """Find the normalisation layers inside the residual blocks; stem and shortcuts are no part of them.
+    """Find the normalisation layers inside the residual blocks, without those of stem and shortcuts.
 
     Args:
         backbone: A trunk of basic, bottleneck or pre-activation blocks of torchvision, timm or this package.
@@ -52,10 +52,10 @@ def norm_layers(backbone: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def collected(layers: list[nn.Module]) -> Iterator[list[NormOutput]]:
-    """Collect a tap from each layer, in the order in which they run, as long as the context lasts.
+    """Collect the output of each layer, in the order in which they run, while the context is active.
 
-    The hooks live no longer than one forward pass, so that a network can be copied, and converted for several
-    processes, at any time. Passes without gradient are not collected.
+    The hooks exist only during one forward pass, so that a network can be copied, and converted for several processes,
+    at any time. Outputs of passes without gradient are not collected.
 
     Args:
         layers: Normalisation layers.
@@ -67,7 +67,7 @@ def collected(layers: list[nn.Module]) -> Iterator[list[NormOutput]]:
             return value
         scale = layer.weight if isinstance(layer.weight, Tensor) else value.new_ones(value.shape[1])
         norm_outputs.append(NormOutput(value, scale))
-        # What follows may write into its input, and shall write into a copy.
+        # The next layer may write into its input, so it gets a copy.
         return value.clone()
 
     handles = [layer.register_forward_hook(collect) for layer in layers]

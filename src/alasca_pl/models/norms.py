@@ -6,7 +6,7 @@ from torch import nn
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    # Up to 8 groups, but of at least two channels: alone on a 1 x 1 map, a channel would become a constant.
+    # Up to 8 groups of at least two channels: a group of one channel would be constant on a 1 x 1 map.
     groups = next(
         groups for groups in (8, 4, 2, 1) if channels % groups == 0 and (channels >= 2 * groups or groups == 1)
     )

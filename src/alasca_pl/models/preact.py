@@ -14,8 +14,8 @@ class PreActBlock(nn.Module):
 
     Args:
         in_channels: Channels of the map.
-        channels: Channels given.
-        stride: By how much the map shrinks.
+        channels: Channels of the output.
+        stride: Factor by which the map becomes smaller.
         norm: Makes a normalisation layer for a number of channels.
 
     Source: He et al., ECCV 2016, in the form of LiJunnan1992/DivideMix and shengliu66/ELR.
@@ -34,8 +34,8 @@ class PreActBlock(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, channels, H / stride, W / stride)."""
         active = F.relu(self.norm1(feature_map))
-        # Either shortcut starts from the activated map, in the code of both methods; He et al. take the map itself where
-        # there is no convolution.
+        # Both kinds of shortcut start from the activated map, as in the code of both methods; He et al. use the map
+        # itself if the shortcut has no convolution.
         shortcut = active if self.shortcut is None else self.shortcut(active)
         return self.conv2(F.relu(self.norm2(self.conv1(active)))) + shortcut
 
@@ -43,9 +43,9 @@ class PreActBlock(nn.Module):
 def preact_resnet18(in_channels: int = 3, norm: str = "batch") -> StagedBackbone:
     """ResNet-18 of pre-activation blocks for images of about 32 pixels.
 
-    The first convolution is normalised and activated, the last block's map is neither.
+    The output of the first convolution is normalised and activated, that of the last block is not.
 
-    Convolutions start from torch's own rule.
+    Convolutions are initialised by torch's default rule.
 
     Args:
         in_channels: Channels of the images.

@@ -1,4 +1,4 @@
-"""A slowly moving copy of a network, whose predictions are steadier."""
+"""A moving average of a network's weights, whose predictions vary less."""
 
 import copy
 import math
@@ -17,22 +17,23 @@ class WeightAverage(nn.Module):
     """Moving average of a network's parameters, without its auxiliary heads.
 
     Args:
-        network: The network to follow; the copy starts equal to it.
+        network: The network to average; the copy starts equal to it.
         momentum: Fraction of the old average that is kept at an update, in [0, 1).
         schedule: How the momentum grows over updates n = 1, 2, ... ``constant``: not at all. ``sigmoid_ramp``: ``momentum``
-            times ``exp(-5 (1 - min((n + 1) / ramp_steps, 1))^2)``. ``bias_corrected``: ``min(1 - 1 / (n + 1), momentum)``,
-            at first the plain mean of the start and all updates.
-        ramp_steps: Updates until the ramp is at its end, at least 1; only for ``sigmoid_ramp``.
+            times ``exp(-5 (1 - min((n + 1) / ramp_steps, 1))^2)``. ``bias_corrected``: ``min(1 - 1 / (n + 1),
+            momentum)``, at first the plain mean of the initial weights and all updates.
+        ramp_steps: Updates until the end of the ramp, at least 1; only for ``sigmoid_ramp``.
         own_statistics: False copies buffers and always predicts in evaluation mode. True averages parameters only and
-            predicts in this module's mode, so that in training normalisation uses and collects statistics of its own.
-        listen: Whose predictions inform network m: ``self``, those of its own average; ``peer``, those of network
-            (m + 1) mod M. Only steps read it.
+            predicts in this module's mode, so that in training mode its normalisation layers use and collect their own
+            statistics.
+        listen: Which average gives the predictions that network m's parts observe: ``self``, its own; ``peer``, that of
+            network (m + 1) mod M. Only steps read it.
 
     Raises:
         ValueError: If a value is outside its range or unknown.
 
-    Source: schedules and statistics as in shengliu66/ELR, where the copy starts from random weights of its own and not from
-    those of the network.
+    Source: schedules and statistics as in shengliu66/ELR, where the copy starts from its own random weights and not
+    from those of the network.
 
     References:
         Tarvainen and Valpola: Mean teachers are better role models. NeurIPS 2017. https://arxiv.org/abs/1703.01780
@@ -76,14 +77,14 @@ class WeightAverage(nn.Module):
         self.steps = 0
         self.average = copy.deepcopy(network).requires_grad_(False)
         if hasattr(self.average, "aux_heads"):
-            # Nobody asks the copy's heads, and in training mode their layers would collect statistics for nothing.
+            # The copy's heads are not used, and in training mode their layers would needlessly collect statistics.
             self.average.aux_heads = nn.ModuleDict()
 
     def current_momentum(self) -> float:
         """Fraction of the old average that the next update keeps."""
         if self.schedule == "constant":
             return self.momentum
-        # The coming update, counted from 1 as in shengliu66/ELR.
+        # The next update, counted from 1 as in shengliu66/ELR.
         number = self.steps + 1
         if self.schedule == "bias_corrected":
             return min(1.0 - 1.0 / (number + 1), self.momentum)
