@@ -47,10 +47,11 @@ def listed(value: Any) -> list[Any]:
 
 
 EVERY = [
-    (method, name, data, noise, rate)
+    (method, name, data, scale, noise, rate)
     for method in METHODS
     for name, entry in entries_of(method).items()
-    for data in listed(entry["data"])
+    for data in listed(entry.get("data", "cifar10"))
+    for scale in listed(entry.get("scale", "paper"))
     for noise in listed(entry.get("noise", "symmetric"))
     for rate in entry.get("by_rate", [None])
 ]
@@ -60,12 +61,13 @@ def test_there_are_constants():
     assert len({(method, name) for method, name, *_ in EVERY}) > 25
 
 
-@pytest.mark.parametrize(("method", "name", "data", "noise", "rate"), EVERY)
-def test_every_entry_applies_and_changes_nothing_else(method, name, data, noise, rate):
+@pytest.mark.parametrize(("method", "name", "data", "scale", "noise", "rate"), EVERY)
+def test_every_entry_applies_and_changes_nothing_else(method, name, data, scale, noise, rate):
     entry = entries_of(method)[name]
     assert data in DATA, f"{method}/{name} is for data that does not exist"
     assert noise in KINDS, f"{method}/{name} is for a kind of noise that does not exist"
-    overrides = [f"method={method}", f"data={data}", f"noise={noise}", *([f"noise.rate={rate}"] if rate else [])]
+    overrides = [f"method={method}", f"data={data}", f"scale={scale}", f"noise={noise}"]
+    overrides += [f"noise.rate={rate}"] if rate else []
     both, neither = composed(*overrides), composed(*overrides, "constants=null")
     assert name in [each.name for each in both.applied]
     assert neither.applied == []
@@ -135,6 +137,17 @@ def test_a_file_that_cannot_be_read_is_left_to_the_run_to_refuse(tmp_path, conte
     assert found.applied == []
 
 
+def test_a_small_scale_shortens_schedules_and_overrules_the_settings_of_the_method():
+    paper, small = (
+        composed("method=co_teaching", "data=cifar10", f"scale={scale}").config for scale in ("paper", "small")
+    )
+    assert (paper.epochs, paper.optim.lr, paper.selector.ramp_epochs) == (120, 0.01, 39)
+    assert (small.epochs, small.optim.lr, small.selector.ramp_epochs) == (30, 0.05, 8)
+    assert small.selector.estimate_epoch < small.epochs
+    alasca = composed("method=ce", "data=cifar10", "scale=small").config.regularizers.alasca
+    assert (alasca.ramp_epochs, alasca.strength) == (8, 2.0)
+
+
 def test_presets_and_command_line_overrule_constants_which_overrule_the_method():
     # elr_plus on CIFAR-10 has 200 epochs and batches of 128; the preset 30 and 64.
     found = composed("experiment=cifar10_small", "method=elr_plus", "optim.gamma=0.5")
@@ -173,10 +186,19 @@ def test_later_entries_overrule_earlier_ones_value_by_value():
     assert select(entries, "third", Noise("pairflip", None)) == []
 
 
+def test_an_entry_may_be_for_a_scale_whatever_the_data():
+    entries = {"a": {"scale": "small", "set": {"x": 1}}, "b": {"scale": "small", "data": "toy", "set": {"x": 2}}}
+    values = [
+        merged_values(select(entries, data, Noise(None, None), scale))
+        for data, scale in (("toy", "small"), ("other", "small"), ("toy", "paper"), ("toy", None))
+    ]
+    assert values == [{"x": 2}, {"x": 1}, {}, {}]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"set": {"epochs": 1}}, "constants.mine .*data is missing"),
+        ({"set": {"epochs": 1}}, "constants.mine .*data and scale are missing"),
         ({"data": "toy", "values": {}}, "constants.mine .*got 'values'"),
         ({"data": "toy", "set": 3}, "constants.mine.set must be a mapping, got 3"),
         ({"data": "toy", "by_rate": {"high": {"epochs": 1}}}, "constants.mine.by_rate .*'high'"),

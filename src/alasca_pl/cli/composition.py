@@ -55,7 +55,7 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
     entries = OmegaConf.to_container(config[_NODE], resolve=False) if config.get(_NODE) else {}
     data = OmegaConf.select(config, "data.name", throw_on_missing=False)
     noise = _noise(config)
-    applied = select(entries, data, noise)  # type: ignore[arg-type]
+    applied = select(entries, data, noise, choices.get("scale"))  # type: ignore[arg-type]
     said = remarks(str(choices.get("method")), entries, applied, data, noise)  # type: ignore[arg-type]
     overrides = list(overrides)
     if applied:

@@ -7,7 +7,7 @@ import hydra
 
 from alasca_pl.core.errors import UserError
 
-_KEYS = ("data", "noise", "set", "by_rate")
+_KEYS = ("data", "scale", "noise", "set", "by_rate")
 
 
 class Noise(NamedTuple):
@@ -48,33 +48,35 @@ def noise_of(node: Mapping[str, Any] | None) -> Noise:
         return Noise(None, None)
 
 
-def select(entries: Mapping[str, Any], data: str | None, noise: Noise) -> list[Applied]:
+def select(entries: Mapping[str, Any], data: str | None, noise: Noise, scale: str | None = None) -> list[Applied]:
     """Entries of ``constants`` that apply to a data set and noise, in their order; later ones overrule earlier ones.
 
     Args:
-        entries: Name to a mapping with ``data`` (name of a data set, or a list of names), ``noise`` (kind of noise, or a
-            list; without it the entry is for any noise), ``set`` (values) and ``by_rate`` (rate to values). Of the rates the
-            nearest one applies, of two equally near ones the lower.
+        entries: Name to a mapping with ``data`` (name of a data set, or a list of names), ``scale`` (chosen scale of the
+            experiment), ``noise`` (kind of noise, or a list), ``set`` (values) and ``by_rate`` (rate to values). An entry
+            needs ``data`` or ``scale``; what it does not have does not restrict it. Of the rates the nearest one applies, of
+            two equally near ones the lower.
         data: Name of the data set, the config's ``data.name``.
         noise: The noise.
+        scale: Chosen option of group ``scale``.
 
     Raises:
         UserError: If an entry is not of this form.
     """
     applied = []
+    known = {"data": data, "scale": scale, "noise": noise.kind}
     for name, entry in entries.items():
         if entry is None:
             continue
         _check(name, entry)
-        fits_noise = "noise" not in entry or noise.kind in _listed(entry["noise"])
-        if data not in _listed(entry["data"]) or not fits_noise:
+        if any(value not in _listed(entry[key]) for key, value in known.items() if key in entry):
             continue
         values, by_rate = entry.get("set") or {}, entry.get("by_rate") or {}
         rate = None
         if by_rate and noise.rate is not None:
-            known = noise.rate
+            nominal = noise.rate
             # Rounded, so that 0.35 is as near to 0.2 as to 0.5.
-            rate = min(sorted(by_rate), key=lambda stated: round(abs(stated - known), 9))
+            rate = min(sorted(by_rate), key=lambda stated: round(abs(stated - nominal), 9))
             values = _merged(values, by_rate[rate])
         applied.append(Applied(name, values, rate, tuple(sorted(by_rate))))
     return applied
@@ -106,8 +108,8 @@ def remarks(
             text += f" at rate {entry.rate:g}"
         said.append(text)
     kind = noise.kind or "unknown"
-    here = {name: entry for name, entry in entries.items() if data in _listed(entry["data"])}
-    if not here:
+    here = {name: entry for name, entry in entries.items() if data in _listed(entry.get("data", []))}
+    if not here and any("data" in entry for entry in entries.values()):
         said.append(f"constants: none of method {method} for data {data}, so its own defaults")
     kinds = [kind for entry in here.values() for kind in _listed(entry.get("noise", []))]
     if kinds and noise.kind not in kinds:
@@ -137,10 +139,10 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(name: str, entry: Any) -> None:
     unknown = [key for key in entry if key not in _KEYS] if isinstance(entry, Mapping) else [entry]
-    if unknown or "data" not in entry:
+    if unknown or not {"data", "scale"} & entry.keys():
         raise UserError(
-            f"constants.{name} must be a mapping with data and, if wanted, {', '.join(_KEYS[1:])}; "
-            + (f"got {unknown[0]!r}" if unknown else "data is missing")
+            f"constants.{name} must be a mapping with data or scale and, if wanted, {', '.join(_KEYS[2:])}; "
+            + (f"got {unknown[0]!r}" if unknown else "data and scale are missing")
         )
     for key in ("set", "by_rate"):
         value = entry.get(key)
