@@ -1,6 +1,7 @@
 """Hydra's launchers and sweeper of alasca_pl. Imported at each start of any Hydra program, so it imports little itself."""
 
 import contextlib
+import copy
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 if TYPE_CHECKING:
@@ -167,14 +168,16 @@ class LocalLauncher(Launcher):
         """Resolved config and choices of a job, as the job itself composes them."""
         from alasca_pl.cli.composition import compose_config
 
-        assert self.config is not None and self.hydra_context is not None
+        assert self.config is not None
         before = HydraConfig.instance().cfg
-        own = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        name = str(self.config.hydra.job.config_name)
         try:
-            # What interpolations with "hydra:" look at.
-            HydraConfig.instance().set_config(own)
-            name = str(self.config.hydra.job.config_name)
             composed = compose_config(name, [*self.config.hydra.overrides.hydra, *overrides])
+            # What interpolations with "hydra:" look at; those that a config may use differ by the job's choices only.
+            own = copy.deepcopy(self.config)
+            with open_dict(own.hydra.runtime.choices):
+                own.hydra.runtime.choices.update(composed.choices)
+            HydraConfig.instance().set_config(own)
             config = OmegaConf.to_container(composed.config, resolve=True, throw_on_missing=True)
         finally:
             HydraConfig.instance().cfg = before

@@ -1,7 +1,6 @@
 """Sweeps through Hydra: lines that users type."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 from fakes import FAKE, lines
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from alasca_pl.cli.arguments import quote_paths
 from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps import pool
@@ -116,25 +117,26 @@ def test_commands_of_jobs_leave_out_what_concerns_the_sweep(tmp_path, fast_jobs)
         assert not any(item.startswith("sweep") for item in words)
 
 
+def test_what_depends_on_choices_is_composed_for_each_job(tmp_path, fast_jobs):
+    name = "remark=${hydra:runtime.choices.method}"
+    outcome = command(tmp_path, "-m", "sweep=a", f"+{name}", "method=ce,elr")
+    assert outcome.code == 0, outcome
+    files = (tmp_path / "sweeps" / "a").glob("*/job.json")
+    assert {json.loads(file.read_text())["config"]["remark"] for file in files} == {"ce", "elr"}
+
+
 NASTY = ["two words", "a,b", "a=b", "it's", 'say "hi"', "größe", "brack[et]s", "semi;colon", "x" * 300]
 
 
-@pytest.mark.parametrize("value", NASTY)
-def test_a_value_reaches_the_job_as_it_was_given(tmp_path, fast_jobs, value):
-    escaped = value.replace("'", "\\'")
-    outcome = command(tmp_path, "-m", "sweep=a", f"+remark='{escaped}'", "seed=0")
+def test_values_reach_the_jobs_as_they_were_given(tmp_path, fast_jobs):
+    escaped = ",".join("'" + value.replace("'", "\\'") + "'" for value in NASTY)
+    outcome = command(tmp_path, "-m", "sweep=a", f"+remark={escaped}", "seed=0")
     assert outcome.code == 0, outcome
-    (words,) = fast_jobs
-    given = next(item for item in words if item.startswith("+remark="))
-    (folder,) = [path for path in (tmp_path / "sweeps" / "a").iterdir() if path.is_dir()]
-    assert json.loads((folder / "job.json").read_text())["config"]["remark"] == value
+    files = (tmp_path / "sweeps" / "a").glob("*/job.json")
+    assert sorted(json.loads(file.read_text())["config"]["remark"] for file in files) == sorted(NASTY)
     # The job itself reads its command as a single run.
-    shown = subprocess.run(
-        [sys.executable, "-c", "from hydra.core.override_parser.overrides_parser import OverridesParser as P; import sys\n"
-         "print(P.create().parse_override(sys.argv[1]).value(), end='')", given],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    assert shown.stdout == value
+    given = [next(item for item in quote_paths(words) if item.startswith("+remark=")) for words in fast_jobs]
+    assert sorted(OverridesParser.create().parse_override(item).value() for item in given) == sorted(NASTY)
 
 
 def test_a_blank_in_a_path_is_no_backslash_in_the_job():
