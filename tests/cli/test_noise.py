@@ -112,7 +112,7 @@ def test_a_validation_split_of_the_data_set_is_not_in_the_file(tmp_path):
 def test_doubtful_labels_give_no_rate_and_no_picture(tmp_path):
     path = write_npz(tmp_path / "own.npz")
     out = succeeded(tmp_path, "make", "data=npz", f"data.path={path}", "output=noise.npz")
-    assert "60 labels, share of wrong ones unknown" in out
+    assert "60 labels, fraction of wrong labels unknown" in out
     assert "no picture: clean labels are unknown" in out
     assert not (tmp_path / "noise.png").exists()
     assert "unknown" in succeeded(tmp_path, "inspect", "noise.npz")

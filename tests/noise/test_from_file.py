@@ -131,7 +131,7 @@ def test_a_validation_split_of_its_own_keeps_its_labels(tmp_path):
         ("a.npy", np.zeros((2, 2), dtype=np.int64), r"shape \(2, 2\)"),
         ("a.npy", np.zeros(0, dtype=np.int64), r"shape \(0,\)"),
         ("a.npz", np.array([0, 9]), "label holds 9"),
-        ("a.txt", ["0", "1", "cat"], "'cat', which is no number"),
+        ("a.txt", ["0", "1", "cat"], "'cat', which is not a number"),
         ("a.txt", ["0", "1.5"], "type float64"),
         ("a.csv", ["0,1", "2,3"], r"shape \(2, 2\)"),
         ("a.csv", ["0", "2,3"], "different numbers of values"),

@@ -193,11 +193,11 @@ def test_a_hostile_file_is_refused_and_nothing_of_it_runs(tmp_path):
         ({"worse_label": None}, "lacks worse_label; it holds clean_label"),
         ({"worse_label": np.full(400, 10)}, "worse_label holds 10 at row 0.*0 to 9"),
         ({"worse_label": np.zeros(399, dtype=np.int64)}, "worse_label has 399 labels, but clean_label has 400"),
-        ({"worse_label": np.zeros((400, 2), dtype=np.int64)}, "worse_label is no list of whole numbers"),
-        ({"worse_label": "nothing"}, "worse_label is no list of whole numbers"),
-        ({"worse_label": [1, [2, 3]]}, "worse_label is no list of whole numbers"),
-        ({"worse_label": [0.5] * 400}, "worse_label is no list of whole numbers"),
-        ({"worse_label": [10**30] * 400}, "worse_label is no list of whole numbers"),
+        ({"worse_label": np.zeros((400, 2), dtype=np.int64)}, "worse_label is not a list of whole numbers"),
+        ({"worse_label": "nothing"}, "worse_label is not a list of whole numbers"),
+        ({"worse_label": [1, [2, 3]]}, "worse_label is not a list of whole numbers"),
+        ({"worse_label": [0.5] * 400}, "worse_label is not a list of whole numbers"),
+        ({"worse_label": [10**30] * 400}, "worse_label is not a list of whole numbers"),
     ],
 )
 def test_a_file_of_another_structure_is_refused(tmp_path, change, message):

@@ -203,7 +203,7 @@ def test_rate_zero_changes_nothing_and_two_classes_swap():
 
 
 def test_data_without_pixels_is_refused_with_a_way_out():
-    with pytest.raises(ValueError, match=r"no pixels.*noise=symmetric.*noise=from_file"):
+    with pytest.raises(ValueError, match=r"no images of one size.*noise=symmetric.*noise=from_file"):
         InstanceNoise(0.4).draw(Samples(np.arange(3), np.arange(3), 3))
 
 

@@ -133,7 +133,7 @@ def test_parts_that_ask_share_one_look_before_the_epoch(make_network: MakeNetwor
     assert selector.seen[0][1].features is None
     assert transform.seen[0][1] is selector.seen[1][1] and transform.seen[0][1].features is not None
     assert refresh.seconds > 0
-    lines = [record.getMessage() for record in caplog.records if "looked at" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if "scanned" in record.getMessage()]
     assert [line.split(":")[0] for line in lines] == ["epoch 2", "epoch 3"]
     assert not [name for name in module.trainer.callback_metrics if "seconds" in name]
 
@@ -147,7 +147,7 @@ def test_a_part_that_would_first_look_after_the_end_is_named(make_network: MakeN
     options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     options |= {"enable_progress_bar": False, "enable_model_summary": False, "callbacks": [ScanCallback()]}
     L.Trainer(max_epochs=2, **options).fit(module, Data())
-    lines = [record.getMessage() for record in caplog.records if "first looks" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if "first scans" in record.getMessage()]
     assert bool(lines) == said
     assert all("Looker" in line and "before epoch 3, but the run ends after epoch 2" in line for line in lines)
 

@@ -31,7 +31,7 @@ def two_component_posterior(
 ) -> np.ndarray:
     """Fit two Gaussians to numbers and compute each number's posterior of the one with the lower or higher mean.
 
-    Numbers do not form two groups if fewer than two of them differ or if both fitted means coincide. The result is then
+    Numbers do not form two groups if all of them are equal or if both fitted means coincide. The result is then
     1 everywhere, whichever ``component`` is requested. A caller that needs 0 in this case requests the other component
     and uses the complement.
 

@@ -26,10 +26,10 @@ class AsymmetricNoise(NoiseModel):
     Args:
         rate: Nominal rate in [0, 1].
         class_map: From a class to the class it is mistaken for, e.g. ``{9: 1}``; other classes keep their labels.
-        groups: ``consecutive``: blocks of five consecutive ids (the field's CIFAR-100 noise, although ids of
-            torchvision's CIFAR-100 are alphabetical); ``superclass``: the 20 superclasses of CIFAR-100; or a list of
-            lists of classes. At most one of ``class_map`` and ``groups`` can be given.
-        usual: ``class_map`` or ``groups`` by name, to be taken if neither is given.
+        groups: ``consecutive``: blocks of five consecutive ids (the usual CIFAR-100 noise, although torchvision's
+            CIFAR-100 numbers its classes alphabetically); ``superclass``: the 20 superclasses of CIFAR-100; or a list
+            of lists of classes. At most one of ``class_map`` and ``groups`` can be given.
+        usual: ``class_map`` or ``groups`` by name, used if neither is given.
         double_flip: Process the classes of ``class_map`` one after the other on labels already changed, so that a
             sample moved from cat to dog may move back, as in the code behind the published CIFAR-10 numbers. False
             flips by clean label. With ``groups`` there is nothing to process in order, so it makes no difference.
@@ -68,7 +68,7 @@ class AsymmetricNoise(NoiseModel):
             got = "neither" if class_map is None else "both"
             raise ValueError(
                 f"asymmetric noise needs one of class_map and groups, got {got}; for instance "
-                "'noise.class_map={0:1,1:0}' says that classes 0 and 1 are taken for each other"
+                "'noise.class_map={0:1,1:0}' swaps classes 0 and 1"
             )
         if class_map is not None and not isinstance(class_map, Mapping):
             raise ValueError(

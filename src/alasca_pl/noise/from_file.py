@@ -1,4 +1,4 @@
-"""Noise from a file: labels that were drawn, or given by others, before."""
+"""Noise from a file: labels that were drawn before or come from elsewhere."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +23,8 @@ class FileNoise(RecordedLabels):
               nominal rate and seed;
             - ``.npz`` with ``label`` and, if known, ``clean_label``, of all training samples in their order;
             - ``.npy``: whole numbers (N,) or (N, 1), labels of all training samples in their order;
-            - ``.txt`` or ``.csv``: one label a line, of all training samples in their order, perhaps below one line with
-              a name.
+            - ``.txt`` or ``.csv``: one label per line, of all training samples in their order, optionally after one
+              header line.
 
     Raises:
         ValueError: If no such file exists, or its name has another ending.
@@ -62,7 +62,7 @@ class FileNoise(RecordedLabels):
     def uncovered(self, split: str) -> str:
         if split == "val":
             return (
-                "take the data set's own labels for validation with data.noisy_val=false, or make a file of both splits "
+                "use the data set's own labels for validation with data.noisy_val=false, or make a file of both splits "
                 "with alasca-noise make and the same data, split seed and noise"
             )
         return "make a file for this data and split with alasca-noise make, or set data.split_seed to that of the file"
@@ -82,10 +82,10 @@ def read_label_file(path: Path, num_classes: int) -> NoisyLabels:
 
     Args:
         path: The file.
-        num_classes: K, for files that do not say it themselves.
+        num_classes: K, for files that do not store it.
 
     Raises:
-        ValueError: If the file is damaged or holds something else, or a label is out of range.
+        ValueError: If the file is damaged or contains anything else, or a label is out of range.
     """
     clean: Labels | None = None
     if path.suffix.lower() == ".npz":
@@ -110,13 +110,13 @@ def read_label_file(path: Path, num_classes: int) -> NoisyLabels:
 
 
 def read_table(path: Path) -> np.ndarray:
-    """Read numbers from a ``.npy``, ``.txt`` or ``.csv`` file; a first line of text without numbers is passed over.
+    """Read numbers from a ``.npy``, ``.txt`` or ``.csv`` file; a first line of text without numbers is skipped.
 
     Returns:
         Whole or floating-point numbers as the file has them, (rows,) or (rows, columns).
 
     Raises:
-        ValueError: If the file holds something else.
+        ValueError: If the file contains anything else.
     """
     if path.suffix.lower() == ".npy":
         try:
@@ -133,7 +133,7 @@ def read_table(path: Path) -> np.ndarray:
         rows = rows[1:]
     wrong = next((word for row in rows for word in row if not _is_number(word)), None)
     if not rows or wrong is not None:
-        raise ValueError("holds no numbers" if wrong is None else f"holds {wrong!r}, which is no number")
+        raise ValueError("holds no numbers" if wrong is None else f"holds {wrong!r}, which is not a number")
     whole = all(word.lstrip("+-").isdecimal() for row in rows for word in row)
     try:
         table = np.array([[int(word) if whole else float(word) for word in row] for row in rows])

@@ -11,7 +11,7 @@ from alasca_pl.noise.recorded import RecordedLabels
 
 
 class _Choice(NamedTuple):
-    """Where labels are found: file, keys of observed and clean labels, number of classes."""
+    """Location of labels: file, keys of observed and clean labels, number of classes."""
 
     file: str
     observed: str
@@ -44,12 +44,12 @@ class HumanNoise(RecordedLabels):
 
     Args:
         root: Folder of ``CIFAR-10_human.pt`` and ``CIFAR-100_human.pt`` as published.
-        path: The file itself; overrules ``root``.
+        path: The file itself; overrides ``root``.
         labels: CIFAR-10N: ``aggre`` (majority of three people), ``rand1``, ``rand2``, ``rand3`` (each one person's),
-            ``worst`` (a wrong one if there is any), ``clean``. CIFAR-100N: ``fine`` (also ``noisy100``), ``coarse`` (the 20
-            superclasses), ``clean100``, ``clean_coarse``. None: ``worst`` for 10 classes, ``fine`` for 100, ``coarse`` for
-            20.
-        check_md5: Refuse any file but the published one; False allows files of your own with the same content.
+            ``worst`` (a wrong one if any of the three is wrong), ``clean``. CIFAR-100N: ``fine`` (also ``noisy100``),
+            ``coarse`` (the 20 superclasses), ``clean100``, ``clean_coarse``. None: ``worst`` for 10 classes, ``fine``
+            for 100, ``coarse`` for 20.
+        check_md5: Reject any file but the published one; False allows your own files with the same structure.
 
     Raises:
         ValueError: If ``labels`` is unknown, or neither ``root`` nor ``path`` is given.
@@ -85,7 +85,9 @@ class HumanNoise(RecordedLabels):
         return f"CIFAR-N ({self.labels or 'labels by the number of classes'})"
 
     def uncovered(self, split: str) -> str:
-        return "these labels are for the 50,000 training images of torchvision's CIFAR, so give that data"
+        return (
+            "these labels are for the 50,000 training images of torchvision's CIFAR; use data=cifar10 or data=cifar100"
+        )
 
     def recorded(self, num_classes: int) -> NoisyLabels:
         labels = self.labels or _BY_CLASSES.get(num_classes)
@@ -125,7 +127,7 @@ def _labels(content: dict[str, object], key: str, num_classes: int, path: Path) 
     except (ValueError, OverflowError):
         array = np.empty(0)
     if array.dtype.kind not in "iu" or array.ndim != 1 or not len(array):
-        raise ValueError(f"{path}: {key} is no list of whole numbers, one per image")
+        raise ValueError(f"{path}: {key} is not a list of whole numbers, one per image")
     labels: Labels = array.astype(np.int64)
     check_labels(labels, num_classes, f"{path}: {key}")
     return labels
@@ -133,7 +135,7 @@ def _labels(content: dict[str, object], key: str, num_classes: int, path: Path) 
 
 def _wrong_classes(labels: str, needed: int, got: int) -> str:
     fitting = [name for name, choice in _CHOICES.items() if choice.num_classes == got]
-    way_out = f"choose one of {', '.join(fitting)}" if fitting else "give the data that they are for"
+    way_out = f"choose one of {', '.join(fitting)}" if fitting else "use the data that they are for"
     if needed == 20:
         way_out = (
             "give CIFAR-100 with its 20 superclasses as labels, e.g. as an array file with data=npz"

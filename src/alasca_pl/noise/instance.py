@@ -1,4 +1,4 @@
-"""Instance-dependent noise: which label is wrong, and how, depends on the image."""
+"""Instance-dependent noise: whether a label is wrong, and which one it becomes, depends on the image."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -13,27 +13,27 @@ Floats = npt.NDArray[np.float64]
 
 # Standard deviation of the samples' own rates (Cheng et al. 2020).
 _RATE_STD = 0.1
-# Projections are multiples of this. Products with whole pixel values are then added up without any rounding, so the same
+# Projections are multiples of this. Products with integer pixel values are then summed without rounding, so the same
 # seed gives the same labels with every linear algebra library, number of threads and size of chunks.
 _GRID = 2.0**-20
-# Bytes that the pixels of a chunk, and the projections of a group of classes, may take.
+# Maximum size in bytes of the pixels of a chunk, and of the projections of a group of classes.
 _CHUNK_BYTES = 2**25
 _GROUP_BYTES = 2**27
 
 
 class InstanceNoise(NoiseModel):
-    """Each sample is mislabelled with a probability of its own, as a class that a random projection of it favours.
+    """Each sample is mislabelled with its own probability, as a class with a high score under a random projection.
 
     Sample i gets ``q_i`` from a normal distribution around ``rate`` with standard deviation 0.1, truncated to (0, 1), and
     scores ``s = flatten(x_i) @ W`` with standard normal W. It keeps its label with probability ``1 - q_i``; else it gets
     another class with the probabilities of ``softmax(s)`` over the other classes. W is the same for all splits of the data.
 
-    With raw pixels the scores are in the thousands, so that one class takes all the probability, and few classes take
-    most of the wrong labels. That is the noise behind the published numbers.
+    With raw pixels the scores are in the thousands, so that one class gets all the probability, and few classes get
+    most of the wrong labels. The published numbers were measured with this noise.
 
     Args:
         rate: Nominal rate in [0, 1]. The expected fraction of wrong labels is the mean of the truncated distribution: 0.2055
-            for 0.2, 0.4000 for 0.4. 0 leaves all labels as they are, although the truncated distribution would not.
+            for 0.2, 0.4000 for 0.4. 0 changes no label, although the truncated distribution would.
         projection: ``shared``: one W; ``per_class``: one W for each clean class, as in part-dependent noise.
         pixels: ``raw``: values of 0 to 255; ``normalised``: with mean 0 and standard deviation 1 per channel, as measured
             on the samples themselves.
@@ -42,7 +42,8 @@ class InstanceNoise(NoiseModel):
     Raises:
         ValueError: If a value is outside its range.
 
-    Source: Cheng et al. 2020 and its code (UCSC-REAL/cores), taken over by jongwooko/ALASCA; xiaoboxia/CDR (per_class).
+    Source: Cheng et al. 2020 and its code (UCSC-REAL/cores), which jongwooko/ALASCA uses too; xiaoboxia/CDR
+    (per_class).
 
     References:
         Cheng et al., CORES, ICLR 2021, https://arxiv.org/abs/2010.02347; Xia et al., part-dependent noise, NeurIPS 2020,
@@ -78,7 +79,7 @@ class InstanceNoise(NoiseModel):
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
         if samples.pixels is None:
             raise ValueError(
-                "instance noise depends on the images, but this data set offers no pixels of one size; choose a noise "
+                "instance noise depends on the images, but this data set has no images of one size; choose a noise "
                 "without them, e.g. noise=symmetric, or labels from a file with noise=from_file"
             )
         label = samples.label
@@ -99,7 +100,7 @@ class InstanceNoise(NoiseModel):
     def _groups(
         self, label: Labels, shape: tuple[int, ...], num_classes: int
     ) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
-        """As many projections at a time as memory allows, and each sample's place among them, -1 for none."""
+        """As many projections at a time as memory allows, and the projection of each sample, -1 for none."""
         if self.projection == "shared":
             yield self._projection(shape, num_classes)[None], np.zeros_like(label)
             return
@@ -118,7 +119,7 @@ class InstanceNoise(NoiseModel):
 
 
 def truncated_normal(mean: float, size: int, rng: np.random.Generator) -> Floats:
-    """Numbers in (0, 1) from a normal distribution of standard deviation 0.1, drawn anew while they are outside.
+    """Numbers in (0, 1) from a normal distribution of standard deviation 0.1, redrawn while they are outside.
 
     Args:
         mean: In [0, 1], so that at least about half of the draws are inside.
@@ -167,7 +168,7 @@ def instance_labels(
         uniform: One number in [0, 1) per sample, (N,). Below ``flip_rate`` the label becomes a wrong one, and their
             quotient picks it from the distribution function over the other classes.
         projections: G projections by channels, (G, C, H * W, K).
-        slot: Which of them is for a sample, or -1 to leave its label alone, int64 (N,).
+        slot: Which of them is for a sample, or -1 to keep its label, int64 (N,).
         mean: Subtracted from the pixels, (C,).
         std: By which the pixels are then divided, (C,).
 
@@ -197,17 +198,17 @@ def project(images: npt.NDArray[np.uint8], projection: Floats, mean: Floats, std
     score = np.zeros((len(images), projection.shape[-1]))
     for channel, weight in enumerate(projection):
         values = images[..., channel].reshape(len(images), -1).astype(np.float64)
-        # Normalised after the product, because only whole pixel values make it exact.
+        # Normalised after the product, because only integer pixel values make it exact.
         score += (values @ weight - mean[channel] * weight.sum(axis=0)) / std[channel]
     return score
 
 
 def _other_class(score: Floats, label: Labels, place: Floats) -> Labels:
-    """Pick another class by its place in [0, 1) in the distribution function of the softmax over the others."""
+    """Pick another class by a quantile in [0, 1) of the softmax over the others."""
     score[np.arange(len(label)), label] = -np.inf
     edges = np.cumsum(np.exp(score - score.max(axis=1, keepdims=True)), axis=1)
     total = edges[:, -1]
-    # Below the last edge even where the product is rounded up, so that a class of probability 0 is never picked.
+    # Below the last edge even if the product is rounded up, so that a class of probability 0 is never picked.
     target = np.minimum(place * total, np.nextafter(total, 0.0))
     return (edges <= target[:, None]).sum(axis=1)
 

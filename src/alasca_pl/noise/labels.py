@@ -1,4 +1,4 @@
-"""Observed labels of a training split, where they came from, and how far they are from the clean ones."""
+"""Observed labels of a training split, their origin, and their difference from the clean labels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ class NoisyLabels:
 
     Attributes:
         label: Observed, possibly wrong, int64 (N,).
-        clean_label: int64 (N,), or None where nobody knows. For measuring only.
+        clean_label: int64 (N,), or None if unknown. For measuring only.
         index: Positions of the samples in the data set's own training set, int64 (N,).
         num_classes: K.
         kind: Name of the noise model.
-        rate: Nominal noise rate, or None where the kind has none.
+        rate: Nominal noise rate, or None if the kind has none.
         seed: Seed of the draw, or None.
-        data_digest: Hash of the data set's training set that the labels belong to, or None if nobody computed one.
-        own_split: Whether they are for a validation split that the data set itself has, in which ``index`` then counts.
-            Files do not keep it: they are for training sets.
+        data_digest: Hash of the data set's training set that the labels belong to, or None if there is none.
+        own_split: Whether they are for the data set's own validation split; ``index`` then gives positions in it. Files
+            do not store this: they are for training sets.
     """
 
     label: Labels
@@ -73,7 +73,7 @@ class NoisyLabels:
         return content.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write everything to an ``npz`` file, whole or not at all."""
+        """Write everything to an ``npz`` file, atomically."""
         arrays: dict[str, Any] = {
             "label": np.asarray(self.label, dtype=np.int64),
             "index": np.asarray(self.index, dtype=np.int64),
@@ -93,7 +93,7 @@ class NoisyLabels:
         """Read what ``save`` wrote; nothing in the file is executed, and everything in it is checked.
 
         Raises:
-            ValueError: If the file is damaged or holds something else.
+            ValueError: If the file is damaged or contains anything else.
         """
         with open_npz(path) as file:
             num_classes = int(_scalar(file, "num_classes", "iu"))
@@ -163,8 +163,8 @@ def same_data(one: str | None, other: str | None) -> bool | None:
     """Compare two hashes of data sets.
 
     Returns:
-        Whether they are equal, or None where that tells nothing: one is missing, or they are hashes of different things
-        (pixels in memory, names and sizes of files).
+        Whether they are equal, or None if they cannot be compared: one is missing, or they are hashes of different
+        things (pixels in memory, names and sizes of files).
     """
     if one is None or other is None or one.rpartition(":")[0] != other.rpartition(":")[0]:
         return None
@@ -179,7 +179,7 @@ def check_clean_labels(source: str, recorded: Labels, known: Labels, index: Labe
         recorded: Clean labels of the file, int64 (n,).
         known: Clean labels of the data for the same samples, int64 (n,).
         index: Positions of these samples, int64 (n,).
-        where: What the positions are of, for messages.
+        where: What the positions refer to, for messages.
 
     Raises:
         ValueError: If they differ.

@@ -18,13 +18,13 @@ class MatrixNoise(NoiseModel):
     Args:
         matrix: P(observed j given clean i), K rows of K numbers that sum to 1, or a ``.npy``, ``.txt`` or ``.csv`` file of
             them.
-        like: Recorded labels; the matrix is then the one estimated from all of them, so that classes are confused as often
-            as there, but whatever the image. A class that they lack keeps its labels. Either ``matrix`` or ``like`` must be
-            given.
+        like: Recorded labels; the matrix is estimated from all of them, so that classes are confused as often as there,
+            but independently of the image. A class that does not occur in them keeps its labels. Either ``matrix`` or
+            ``like`` must be given.
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If neither or both are given, or the matrix is none of probabilities.
+        ValueError: If neither or both are given, or the matrix does not contain probabilities.
 
     Source: the synthetic labels of UCSC-REAL/cifar-10-100n (``like``).
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.noise.labels import Labels, NoisyLabels
 
-# Numbers that a temporary array may hold, so that memory does not grow with samples times classes.
+# Maximum number of entries of a temporary array, so that memory does not grow with samples times classes.
 _CELLS = 2**22
 
 Pixels = Callable[[int, int], npt.NDArray[np.uint8]]
@@ -22,12 +22,13 @@ class Samples:
 
     Attributes:
         label: Labels to start from, int64 (N,).
-        index: Positions of the samples in the data set's own training set (or in the validation split that it has), int64 (N,).
+        index: Positions of the samples in the data set's own training set (or own validation split), int64 (N,).
         num_classes: K.
         split: ``train`` or ``val``.
-        own_split: Whether the data set itself has this split, so that ``index`` counts in it and not in the training set.
+        own_split: Whether the data set itself has this split; ``index`` then gives positions in it and not in the
+            training set.
         pixels: From a range of rows to their images, uint8 (n, H, W, C), all of one size; None if there are none.
-        data_digest: Hash of the data set's training set, or None if nobody computed one.
+        data_digest: Hash of the data set's training set, or None if there is none.
     """
 
     label: Labels
@@ -40,7 +41,7 @@ class Samples:
 
 
 class NoiseModel:
-    """Turns clean labels into observed ones, with a generator of its own.
+    """Changes clean labels into observed ones, with its own generator.
 
     Args:
         rate: Nominal noise rate in [0, 1], or None for kinds without one.
@@ -64,7 +65,7 @@ class NoiseModel:
 
     @classmethod
     def kind_and_rate(cls, node: Mapping[str, Any]) -> tuple[str, float | None]:
-        """Kind and nominal rate of the noise that a config asks for, known before any label is drawn.
+        """Kind and nominal rate of the noise that a config specifies, known before any label is drawn.
 
         Args:
             node: The resolved node ``noise`` of the config.
@@ -76,7 +77,7 @@ class NoiseModel:
         return cls.kind, float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else None
 
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:
-        """Return observed labels, int64 (N,); ``samples.label`` stays as it is.
+        """Return observed labels, int64 (N,); ``samples.label`` is not changed.
 
         Args:
             samples: What they are drawn for.
@@ -85,7 +86,7 @@ class NoiseModel:
         return samples.label.copy()
 
     def stream(self, *names: str) -> np.random.Generator:
-        """A further generator of this model's own, e.g. for what all splits share."""
+        """A further generator of this model, e.g. for random numbers that all splits share."""
         return np.random.default_rng(derive_seed(self.seed or 0, "noise", self.kind, *names))
 
     def draw(self, samples: Samples, clean_label: Labels | None = None, labels_are_clean: bool = True) -> NoisyLabels:
@@ -93,7 +94,7 @@ class NoiseModel:
 
         Args:
             samples: What they are drawn for; ``samples.label`` are the labels as the data set has them.
-            clean_label: Labels known to be right, int64 (N,), for measuring, if the data set has both.
+            clean_label: Labels known to be correct, int64 (N,), for measuring, if the data set has both.
             labels_are_clean: Whether the data set's labels are clean. If they are not, no ``clean_label`` is given and this model
                 changes nothing, clean labels are unknown.
         """
@@ -114,7 +115,7 @@ class NoiseModel:
 
 
 def rounded_count(rate: float, count: int, up: bool = True) -> int:
-    """``rate * count`` rounded up or down to a whole number, without the error of floating-point products."""
+    """``rate * count`` rounded up or down to a whole number, without floating-point error."""
     exact = round(rate * count, 6)
     return int(np.ceil(exact) if up else np.floor(exact))
 
@@ -128,7 +129,7 @@ def draw_from_matrix(label: Labels, matrix: npt.NDArray[np.float64], rng: np.ran
         rng: The generator.
     """
     edges = np.cumsum(matrix, axis=1)
-    # The last edge is then exactly 1, so that no number in [0, 1) falls beyond it or on a class of probability 0.
+    # The last edge is then exactly 1, so that no number in [0, 1) falls above it or into a class of probability 0.
     edges /= edges[:, -1:]
     uniform = rng.random(len(label))
     observed = np.empty_like(label)

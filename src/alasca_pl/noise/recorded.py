@@ -1,4 +1,4 @@
-"""Noisy labels that were made elsewhere and are looked up by position."""
+"""Noisy labels that were recorded elsewhere and are looked up by position."""
 
 import logging
 from dataclasses import replace
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 class RecordedLabels(NoiseModel):
     """Labels recorded for the samples of a data set's training set.
 
-    If the data set itself has a validation split, none are recorded for it and it keeps its labels. Nothing is drawn, so there is
-    no seed; each kind says in ``recorded`` where its labels are from.
+    If the data set itself has a validation split, none are recorded for it and it keeps its labels. Nothing is drawn,
+    so there is no seed; each kind returns its labels from ``recorded``.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class RecordedLabels(NoiseModel):
         """All recorded labels.
 
         Args:
-            num_classes: K of the data set that they are wanted for.
+            num_classes: K of the data set that needs them.
 
         Raises:
             ValueError: If they cannot be read or have another number of classes.
@@ -38,7 +38,7 @@ class RecordedLabels(NoiseModel):
         raise NotImplementedError
 
     def uncovered(self, split: str) -> str:
-        """The way out if samples have no recorded label, for messages."""
+        """The remedy if samples have no recorded label, for messages."""
         raise NotImplementedError
 
     def corrupt(self, samples: Samples, rng: np.random.Generator) -> Labels:

@@ -1,4 +1,4 @@
-"""Symmetric noise: a wrong label is any class with equal chance."""
+"""Symmetric noise: each class is equally probable as a wrong label."""
 
 from typing import Literal, get_args
 
@@ -11,14 +11,14 @@ Variant = Literal["inclusive", "inclusive_floor", "exclusive"]
 
 
 class SymmetricNoise(NoiseModel):
-    """Labels drawn anew from all classes.
+    """Labels redrawn from all classes.
 
     Args:
         rate: Nominal rate in [0, 1].
         variant: ``inclusive``: exactly ``ceil(rate * N)`` samples get a label drawn from all K classes, the true one
-            included, so that ``rate * (K - 1) / K`` of all labels end up wrong (the noise behind the ALASCA paper's
-            numbers). ``inclusive_floor``: the same with ``floor(rate * N)`` samples. ``exclusive``: each sample changes
-            with probability ``rate`` to one of the other K - 1 classes.
+            included, so that ``rate * (K - 1) / K`` of all labels are wrong (the noise of the ALASCA paper's
+            experiments). ``inclusive_floor``: the same with ``floor(rate * N)`` samples. ``exclusive``: each sample
+            changes with probability ``rate`` to one of the other K - 1 classes.
         seed: Seed of the draw.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What a run came to, as tables and pictures; needs neither torch nor data."""
+"""Results of a run as tables and figures; needs neither torch nor data."""

@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Figures of a run."""
 
 import io
 from collections.abc import Sequence
@@ -38,11 +38,11 @@ _WITHOUT_TEST = (
 
 
 def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Draw accuracies over the epochs and, where they are known, confidences in clean and in wrong labels.
+    """Plot accuracies over the epochs and, if they are known, confidences in clean and in noisy labels.
 
     Args:
         rows: One row of metrics per epoch.
-        title: Title of the picture.
+        title: Title of the figure.
         path: PNG file to write.
     """
     everything = {name: value for row in rows for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""A picture of how classes are confused."""
+"""A plot of how classes are confused."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from alasca_pl.core.files import write_atomically
 
-# Up to so many classes the cells hold their values, and up to so many the axes name every class.
+# Largest numbers of classes for which cells show their values, and for which the axes name every class.
 _MOST_WITH_VALUES = 20
 _MOST_WITH_NAMES = 40
 
@@ -22,9 +22,9 @@ def plot_matrix(matrix: npt.NDArray[np.float64], names: Sequence[str], title: st
     """Draw a class transition matrix as a heat map.
 
     Args:
-        matrix: P(observed j given clean i), (K, K); rows of zeros are classes without samples and stay grey.
+        matrix: P(observed j given clean i), (K, K); rows of zeros are classes without samples and are grey.
         names: One per class.
-        title: Title of the picture.
+        title: Title of the figure.
         path: PNG file to write.
     """
     size = len(matrix)
@@ -33,7 +33,7 @@ def plot_matrix(matrix: npt.NDArray[np.float64], names: Sequence[str], title: st
     axes = figure.subplots()
     shown = np.ma.masked_array(matrix, mask=np.repeat(matrix.sum(axis=1, keepdims=True) == 0, size, axis=1))
     colours = matplotlib.colormaps["Blues"].with_extremes(bad="#DDDDDD")
-    # The root sets off small probabilities, as those of noise that is spread over many classes.
+    # The square root makes small probabilities visible, such as those of noise that is spread over many classes.
     image = axes.imshow(shown, cmap=colours, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, label="P(observed | clean)", shrink=0.85)
     bar.set_ticks([0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -64,7 +64,7 @@ def _name_classes(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticks(range(size), shortened, rotation=0 if upright else 45, ha="center" if upright else "right")
     axes.set_yticks(range(size), shortened)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        # Names are text, also with dollar signs.
+        # Names are plain text, even if they contain dollar signs.
         label.set_parse_math(False)
 
 

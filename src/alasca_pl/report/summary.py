@@ -1,4 +1,4 @@
-"""What a run came to, from its rows of metrics."""
+"""Results of a run, computed from its rows of metrics."""
 
 from collections.abc import Sequence
 
@@ -30,12 +30,12 @@ def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str,
 
     Args:
         rows: One row of metrics per epoch, at least one.
-        last_epochs: The mean covers so many of the last epochs, or all if there are fewer.
+        last_epochs: Number of last epochs that the mean covers, or all if there are fewer.
 
     Returns:
         ``last``: all metrics of the last epoch. ``mean_of_last``: mean test accuracies. ``best_val``: test accuracies and
         epoch where accuracy on the validation split was best (the first such epoch); left out without validation.
-        ``best_test``: the largest test accuracies, each selected on the test set, which flatters them. Without a test
+        ``best_test``: the largest test accuracies, each selected on the test set and therefore too high. Without a test
         split the accuracies are those on the validation split, and ``best_test`` is left out.
     """
     tests = measured(rows[-1])
@@ -68,7 +68,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def render(record: RunRecord, compare_with: str | None) -> Group:
-    """Draw the table that ends a run.
+    """Make the table that is printed at the end of a run.
 
     Args:
         record: Of a finished run.
@@ -76,7 +76,7 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
     """
     metrics = record.metrics
     last = metrics["last"]
-    # The test split first, further ones after it.
+    # The test split comes first, then further ones.
     splits = sorted(splits_measured(measured(last)), key=lambda split: split != TEST)
     title = "Validation accuracy (given labels)" if splits == [VAL] else "Test accuracy (clean labels)"
     table = Table(title=title, title_justify="left")

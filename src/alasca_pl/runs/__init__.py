@@ -1,1 +1,1 @@
-"""What is done with a run: train it, measure it, open it, draw its labels into a file."""
+"""Operations on runs: train, evaluate, open, and draw the noisy labels into a file."""

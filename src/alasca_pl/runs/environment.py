@@ -1,4 +1,4 @@
-"""What a run runs on: time, versions, hardware, source tree, memory."""
+"""Environment of a run: time, versions, hardware, source tree, memory."""
 
 import datetime
 import os
@@ -35,7 +35,7 @@ def now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, where installed."""
+    """Versions of Python and of the relevant packages, if installed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -54,14 +54,14 @@ def hardware() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    # Asking would start CUDA in this process, after which it cannot be forked.
+    # The query would initialise CUDA in this process, after which it cannot be forked.
     count = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
     gpus = [torch.cuda.get_device_name(number) for number in range(count)]
     return {"cpu": model, "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpus": gpus}
 
 
 def git_state() -> dict[str, Any] | None:
-    """Revision of this source tree and whether it has changes; None if it is no checkout or git is not there."""
+    """Revision of this source tree and whether it has changes; None if it is not a checkout or git is missing."""
     folder = Path(__file__).parent
 
     def ask(*command: str) -> str | None:
@@ -71,7 +71,7 @@ def git_state() -> dict[str, Any] | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # An installed package may lie below somebody else's repository.
+    # An installed package may be inside another repository.
     if ask("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return {"revision": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--untracked-files=no"))}

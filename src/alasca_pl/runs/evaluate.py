@@ -1,4 +1,4 @@
-"""Measuring a checkpoint on a split of its data."""
+"""Evaluate a checkpoint on a split of its data."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def evaluate_checkpoint(
     Args:
         checkpoint: File from a run's folder ``checkpoints``.
         split: ``train``, ``val`` (both against observed labels), ``test``, or a further test split of the data.
-        source: Where the data lies now, e.g. ``{"root": ...}``, if not where it lay.
+        source: Current location of the data, e.g. ``{"root": ...}``, if it has moved since the run.
         device: ``cpu``, ``cuda`` or ``auto``.
         trust: See ``load_run``.
         output: JSON file to write, which must not exist.
@@ -40,16 +40,16 @@ def evaluate_checkpoint(
         rule (a list by class, None for classes without samples) and ``class_names``.
 
     Raises:
-        UserError: If something does not fit.
+        UserError: If an argument is wrong, or checkpoint and data do not fit each other.
     """
     if output is not None and output.exists():
         raise UserError(f"{output} exists already; choose another output")
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device {device!r}; choose one of auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda is asked for, but torch finds none; choose device=cpu")
+        raise UserError("device is cuda, but torch finds no CUDA device; choose device=cpu")
     run = open_checkpoint(checkpoint, trust)
-    # Measuring must not fetch what was there when the run was made.
+    # An evaluation must not download data that the run already had.
     fetch = {"download": False} if "download" in run.config["data"] else {}
     config = {**run.config, "data": {**run.config["data"], **fetch, **(source or {})}}
     data = build_data(config)
@@ -95,9 +95,9 @@ def evaluate_checkpoint(
 
 
 def render_evaluation(result: dict[str, Any]) -> Table:
-    """Draw what ``evaluate_checkpoint`` returned."""
+    """Make a table of what ``evaluate_checkpoint`` returned."""
     labels = "given" if result["split"] in ("train", "val") else "clean"
-    # Text, because a path may hold what Rich takes for markup.
+    # Text, because a path may contain what Rich reads as markup.
     title = Text(
         f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['split']}, "
         f"{result['samples']} samples, {labels} labels"

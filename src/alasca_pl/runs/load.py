@@ -1,4 +1,4 @@
-"""Opening a run from its folder."""
+"""Open a run from its folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from alasca_pl.training.module import NoisyLabelModule
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run as its folder holds it.
+    """A run opened from its folder.
 
     Attributes:
         folder: The folder.
         module: The module with the checkpoint's weights and tables, in evaluation mode.
         config: The resolved config.
-        facts: What the run knew of its data.
-        record: What the run recorded; None if there is none.
+        facts: Facts about the run's data.
+        record: The run's record; None if there is none.
         history: One row of metrics per epoch; empty if there is none.
         epoch: Epoch of the checkpoint, from 0.
     """
@@ -40,7 +40,7 @@ class LoadedRun:
     epoch: int
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Turn pixels into what the module takes.
+        """Normalise pixels for the module.
 
         Args:
             images: uint8 (B, C, H, W).
@@ -57,8 +57,8 @@ def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) 
     Args:
         folder: The run's folder.
         checkpoint: ``last`` or ``best``.
-        trust: Allow the checkpoint's config to call classes from outside this package. Only for files whose origin you
-            know.
+        trust: Allow the checkpoint's config to call classes from outside this package. Use it only for files of known
+            origin.
 
     Raises:
         UserError: If the checkpoint cannot be used.

@@ -1,4 +1,4 @@
-"""Noise files: wrong labels drawn once for many runs, looked at, and compared with data. What ``alasca-noise`` does."""
+"""Noise files of ``alasca-noise``: draw noisy labels once for many runs, inspect them, compare them with data."""
 
 import shlex
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, dat
         data_options: Options of the command line that chose the data and its split, for the command that is suggested.
 
     Returns:
-        What is to be said of it.
+        Lines that describe the file.
 
     Raises:
         UserError: If a file exists, or the data cannot be used.
@@ -40,7 +40,7 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, dat
     _refuse_existing("output", output)
     if plot is not None:
         _refuse_existing("plot", plot)
-    # Imported late, because it brings all of training with it.
+    # Imported late, because it imports all of training.
     from alasca_pl.build.data import build_data
 
     data = build_data(config)
@@ -48,8 +48,8 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, dat
     labels.save(output)
     notes = [f"training split: {_rate(data.noisy_labels)}, SHA-256 {data.noisy_labels.digest}"]
     if data.val_labels is not None:
-        whose = ", the data set's own and not in the file" if data.val_labels.own_split else ""
-        notes.append(f"validation split: {_rate(data.val_labels)}{whose}")
+        note = ", the data set's own and not in the file" if data.val_labels.own_split else ""
+        notes.append(f"validation split: {_rate(data.val_labels)}{note}")
     notes.append(f"written: {output}")
     names = data.facts.class_names
     if plot is not None:
@@ -62,14 +62,14 @@ def make_noise_file(config: dict[str, Any], output: Path, plot: Path | None, dat
 
 
 def inspect_noise_file(path: Path, plot: Path | None) -> Group:
-    """Say what is in a noise file; needs no data.
+    """Describe a noise file; needs no data.
 
     Args:
         path: File that ``make_noise_file`` or a run wrote.
         plot: PNG file for the transition matrix, which must not exist, or None.
 
     Raises:
-        UserError: If it is no noise file, or there is nothing to draw.
+        UserError: If it is not a noise file, or there is nothing to plot.
     """
     if not path.is_file():
         raise UserError(f"no noise file {path}; give a file that alasca-noise make or a run wrote")
@@ -92,14 +92,14 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
     """Compare a file of labels with a data set.
 
     Args:
-        path: Any file that ``FileNoise`` takes.
+        path: Any file that ``FileNoise`` reads.
         config: Resolved config as plain containers; its noise and subset make no difference.
 
     Returns:
         What agreed, one line each.
 
     Raises:
-        UserError: If something does not, or the data cannot be used.
+        UserError: If file and data do not agree, or the data cannot be used.
     """
     from alasca_pl.build.data import build_data
 
@@ -133,7 +133,7 @@ def verify_noise_file(path: Path, config: dict[str, Any]) -> list[str]:
         agreed.append(f"clean labels at all {len(says)} positions")
     same = same_data(labels.data_digest, data.data_digest)
     if same is None:
-        agreed.append("hash of the data not compared: there are not two of one kind")
+        agreed.append("hash of the data not compared: file and data do not both have one of the same kind")
     elif not same:
         raise UserError(
             f"{path} was made for other images than {data.facts.name}: hash {labels.data_digest} in the file, "
@@ -185,12 +185,12 @@ def _title(labels: NoisyLabels) -> str:
 
 def _rate(labels: NoisyLabels) -> str:
     realised = labels.realised_rate
-    share = "share of wrong ones unknown" if realised is None else f"{realised:.2%} wrong"
-    return f"{len(labels.label)} labels, {share}"
+    fraction = "fraction of wrong labels unknown" if realised is None else f"{realised:.2%} wrong"
+    return f"{len(labels.label)} labels, {fraction}"
 
 
 def _render(labels: NoisyLabels, names: Sequence[str], path: Path, notes: Sequence[str]) -> Group:
-    # Text, because names and paths may hold what Rich takes for markup.
+    # Text, because names and paths may contain what Rich reads as markup.
     table = Table(title=Text(f"{path}: {_title(labels)}; {_rate(labels)}"))
     table.add_column("class")
     rates, matrix = labels.class_rates, labels.transition_matrix
@@ -199,7 +199,7 @@ def _render(labels: NoisyLabels, names: Sequence[str], path: Path, notes: Sequen
     table.add_column("observed" if rates is None else "samples", justify="right")
     if rates is not None:
         table.add_column("wrong", justify="right")
-        table.add_column("most often taken for")
+        table.add_column("most often mistaken for")
     for k in range(labels.num_classes):
         row = [Text(names[k] if names[k] == str(k) else f"{k} {names[k]}"), Text(str(count[k]))]
         if rates is not None and matrix is not None:

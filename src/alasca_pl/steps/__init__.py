@@ -1,1 +1,1 @@
-"""How a batch becomes a loss: what a method is made of, and one file for each kind of step."""
+"""How a loss is computed from a batch: the parts of a method, and one file for each kind of step."""

@@ -1,4 +1,4 @@
-"""The slots of a method, filled."""
+"""A method: networks and the parts in its slots."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
@@ -19,13 +19,13 @@ from alasca_pl.models.teacher import WeightAverage
 
 
 class Method(nn.Module):
-    """Networks and everything that acts on them.
+    """Networks and all parts that act on them.
 
     Args:
         networks: M networks.
         criteria: One per network.
         regularizers: One mapping by name per network.
-        selector: Weighs samples, or None to count all alike.
+        selector: Weights samples, or None to weight all equally.
         mixer: Mixes inputs, or None.
         teachers: One per network, or none.
         gradient_transform: Edits gradients, or None.

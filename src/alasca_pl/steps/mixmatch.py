@@ -1,4 +1,4 @@
-"""Semi-supervised training of networks on the labels that a selector keeps and on guesses for the rest."""
+"""Semi-supervised training of networks on the labels that a selector keeps and on guessed labels for the rest."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -20,10 +20,10 @@ from alasca_pl.steps.supervised import SupervisedStep
 
 
 class TellsCleanProbability(Protocol):
-    """What ``MixMatchStep`` needs of a selector besides weights."""
+    """What ``MixMatchStep`` needs from a selector in addition to weights."""
 
     def clean_probability(self, index: Tensor) -> Tensor:
-        """Return, float (M, B) in [0, 1], how likely each network shall take each sample's label to be right."""
+        """Return the probability, for each network, that each sample's label is correct, float (M, B) in [0, 1]."""
         ...
 
 
@@ -32,12 +32,12 @@ class _Mixed(NamedTuple):
 
     log_probs: Tensor  # (R, K), attached to the graph
     target: Tensor  # (R, K)
-    labelled: Tensor  # (R,), 1 where the label of the row's larger part is used
+    labelled: Tensor  # (R,), 1 where the label of the row's dominant sample is used
     unlabelled: Tensor  # (R,), 1 where a guess is
 
 
 class _Pool(NamedTuple):
-    """Images of both views, first all first ones. Shapes: B of this process, G of the global batch."""
+    """Images of all first views, then of all second ones. Shapes: B of this process, G of the global batch."""
 
     own: Tensor  # (2B, C, H, W)
     everywhere: Tensor  # (2G, C, H, W)
@@ -47,32 +47,32 @@ class _Pool(NamedTuple):
 class MixMatchStep:
     """Supervised for some epochs, then MixMatch with labels that are refined where the selector keeps them and guessed elsewhere.
 
-    Samples to which the selector gives a weight above 0 are labelled, the others' labels are ignored. From two views of
-    each sample and each network's predictions for them come the targets; then views and targets are mixed among each
-    other and each network is trained on the mixture, by cross-entropy on labelled and by squared error on unlabelled
-    rows, with a penalty on the mean prediction's distance from uniform.
+    Samples to which the selector gives a weight above 0 are labelled; the labels of the others are ignored. Targets are
+    computed from each network's predictions for two views of each sample. Then views and targets are mixed, and each
+    network is trained on the mixture, with cross-entropy on labelled rows, squared error on unlabelled rows and a
+    penalty on the mean prediction's distance from uniform.
 
     Differences from LiJunnan1992/DivideMix, whose loaders yield equal numbers of labelled and unlabelled samples and which
     trains one network for an epoch while the other stays as it is:
 
-    * A batch holds the training set's samples as they come, so that an epoch sees each once whatever is selected, and
-      steps without labelled or without unlabelled samples are taken with what is there.
-    * All networks take each step together. Guesses come from all of them in training mode, so that they depend on the
-      same batch statistics as those of a lone network; the original has the waiting one in evaluation mode.
-    * Regularizers look at the first views as they are, with given labels of all samples. That pass is the one whose
-      predictions make the targets, with and without regularizers, so that a penalty of strength 0 changes nothing.
+    * A batch is drawn from the whole training set, so that an epoch uses each sample once whatever is selected. A batch
+      may have no labelled or no unlabelled samples; the corresponding term is then 0.
+    * All networks are trained in each step. Guesses come from all of them in training mode, so that they depend on the
+      same batch statistics as those of a single network; the original uses the other network in evaluation mode.
+    * Regularizers use the unmixed first views, with given labels of all samples. The same forward pass gives the
+      predictions for the targets, with and without regularizers, so that a penalty of strength 0 changes nothing.
 
-    All means are over the global batch, and rows are mixed among all of it: several processes exchange their images and
-    targets at each step. Statistics of batch norm move at each of the three passes of a step.
+    All means are over the global batch, and rows are mixed across it: several processes exchange their images and
+    targets at each step. Batch-norm statistics are updated in each of the three forward passes of a step.
 
     Args:
         num_classes: K.
         seed: Of mixing weights and pairs.
-        temperature: Targets are raised to the power of its inverse; 1 leaves them.
-        alpha: Mixing weights are drawn from Beta(alpha, alpha), the larger part is the row's own.
+        temperature: Targets are raised to the power of its inverse; 1 does not change them.
+        alpha: Mixing weights are drawn from Beta(alpha, alpha); a row's own sample gets the larger weight.
         strength_unlabelled: Factor of the squared error at the end of its ramp.
         ramp_epochs: Epochs after the warm-up over which that factor rises from 0.
-        warmup_epochs: Epochs of plain training before.
+        warmup_epochs: Epochs of plain supervised training before.
         warmup_penalty: Factor of a penalty on confident predictions during the warm-up, for noise that is not
             uniform.
         mix: ``all`` trains on all rows; ``labelled`` on labelled ones only, mixed with any.
@@ -178,12 +178,12 @@ class MixMatchStep:
         if not hasattr(method.selector, "clean_probability"):
             name = "none" if method.selector is None else type(method.selector).__name__
             raise ValueError(
-                f"MixMatchStep needs a selector that tells clean probabilities, got {name}; "
+                f"MixMatchStep needs a selector with clean probabilities, got {name}; "
                 "choose alasca_pl.methods.dividemix.MixtureFilter"
             )
         if method.mixer is not None:
             raise ValueError(
-                f"MixMatchStep mixes by itself, got mixer {type(method.mixer).__name__}; set mixer to null"
+                f"MixMatchStep mixes the inputs itself, got mixer {type(method.mixer).__name__}; set mixer to null"
             )
         if not batch.views:
             raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
@@ -199,7 +199,7 @@ class MixMatchStep:
         if self.mix == "labelled":
             rows = labelled.nonzero().squeeze(1)
             if len(rows) == 0:
-                # Every process must take part in the sum of gradients, with a gradient of zero if need be; batch norm
+                # Every process must take part in the sum of gradients, if necessary with a gradient of zero; batch norm
                 # needs two rows.
                 rows, counted = torch.arange(2, device=image.device), 0.0
         own, order = self.draw(progress.step, number, len(pool.everywhere))
@@ -232,7 +232,7 @@ class MixMatchStep:
         world, classes = world_size(), self.num_classes
         mean_probs = torch.stack([((m.labelled + m.unlabelled) @ m.log_probs.exp()) for m in mixed])
         rows = torch.stack([torch.stack([m.labelled.sum(), m.unlabelled.sum()]) for m in mixed])
-        # One collective for all that is counted over the global batch.
+        # One collective for all counts over the global batch.
         local = torch.cat([mean_probs.detach().flatten(), rows.flatten(), rows.new_tensor([float(batch_size)])])
         everywhere = sum_ranks(local) / world
         probs_everywhere = everywhere[: mean_probs.numel()].view_as(mean_probs)
@@ -245,8 +245,8 @@ class MixMatchStep:
             [m.unlabelled @ (m.log_probs.exp() - m.target).square().mean(dim=1) for m in mixed]
         )
         loss_unlabelled = loss_unlabelled / _at_least_one(unlabelled)
-        # The penalty is no mean over rows, so each rank needs its value at the mean over all ranks, but the slope of its
-        # own part: the averaged gradients are then those of one process.
+        # The penalty is not a mean over rows. Each rank needs its value at the mean over all ranks, but the gradient
+        # with respect to its own rows only: the averaged gradients are then those of one process.
         count = _at_least_one(total).unsqueeze(1)
         mean = mean_probs / count
         mean = mean + (probs_everywhere / count - mean).detach()
@@ -278,12 +278,12 @@ def sharpen(probs: Tensor, temperature: float) -> Tensor:
 
     Args:
         probs: (B, K), rows sum to 1.
-        temperature: Above 0; below 1 the larger ones gain.
+        temperature: Above 0; below 1 sharpens.
 
     Returns:
         (B, K).
     """
-    # By logarithms, because large powers of small numbers are 0 all together.
+    # Computed with logarithms, because large powers of small numbers can all underflow to 0.
     return (probs.log() / temperature).softmax(dim=1)
 
 
@@ -308,7 +308,7 @@ def co_guess(probs: Sequence[Tensor]) -> Tensor:
 
 
 def semi_supervised_ramp(progress: Progress, warmup_epochs: float, ramp_epochs: float) -> float:
-    """Rise from 0 at the end of the warm-up to 1 ``ramp_epochs`` later, in each step a little."""
+    """Rise linearly, step by step, from 0 at the end of the warm-up to 1 ``ramp_epochs`` later."""
     position = progress.epoch + progress.step % progress.steps_per_epoch / progress.steps_per_epoch
     return max(0.0, linear_ramp(position - warmup_epochs, ramp_epochs))
 
@@ -322,7 +322,7 @@ def _predict(method: Method, batch: Batch) -> tuple[list[NetworkOutput], list[Te
             outputs.append(network(batch.image))
         with torch.no_grad():
             second.append(network(batch.views[0]).logits)
-    # Weights that autocast has converted without a graph must not serve the passes that need one.
+    # Weights that autocast has cached without a graph must not be used in forward passes that need one.
     torch.clear_autocast_cache()
     return outputs, second
 

@@ -1,4 +1,4 @@
-"""The contract of a step, and what steps have in common."""
+"""The contract of a step, and functions that steps share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -13,12 +13,12 @@ from alasca_pl.steps.method import Method
 
 
 class Step(Protocol):
-    """Turns one batch of the training loader into a loss.
+    """Computes a loss from one batch of the training loader.
 
     Attributes:
-        views: The views of each sample that it wants, e.g. ``("weak", "strong")``; the first is ``Batch.image``, the others
-            are ``Batch.views``. ``default`` is the augmentation that the data set is configured with; an object may take
-            the place of a name, see ``alasca_pl.data.views.make_view``.
+        views: The views of each sample that it needs, e.g. ``("weak", "strong")``; the first is ``Batch.image``, the
+            others are ``Batch.views``. ``default`` is the augmentation that the data set is configured with; an object
+            may replace a name, see ``alasca_pl.data.views.make_view``.
     """
 
     views: tuple[Any, ...]
@@ -29,7 +29,7 @@ class Step(Protocol):
 
 
 def unmixed_logits(method: Method, outputs: Sequence[NetworkOutput], batch: Batch) -> list[Tensor]:
-    """Return the predictions for the images as they are that each network's parts observe.
+    """Return the predictions for the unmixed images, which each network's parts observe.
 
     Args:
         method: The method.
@@ -37,7 +37,7 @@ def unmixed_logits(method: Method, outputs: Sequence[NetworkOutput], batch: Batc
         batch: The batch.
 
     Returns:
-        M tensors (B, K), detached: those of the teacher that the network listens to, or its own.
+        M tensors (B, K), detached: those of the teacher that ``listen`` selects, or the network's own.
     """
     if len(method.teachers):
         taught = [teacher(batch.image).logits.detach() for teacher in method.teachers]
@@ -49,9 +49,9 @@ def unmixed_logits(method: Method, outputs: Sequence[NetworkOutput], batch: Batc
 
 
 def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
-    """Let the parts see the predictions for the unmixed samples; called once per step, before any loss.
+    """Pass the predictions for the unmixed samples to the parts; called once per step, before any loss.
 
-    First each part of each network, then the parts that exist once per run. A ``shared`` regularizer has to wait for
+    First each part of each network, then the parts that exist once per run. A ``shared`` regularizer observes in
     ``penalise``.
 
     Args:
@@ -77,14 +77,14 @@ def step_views(
     weight: Tensor,
     progress: Progress,
 ) -> list[StepView]:
-    """Put together what the penalties of each network look at; the one place where views are made.
+    """Collect what the penalties of each network use; the only place where views are made.
 
     Args:
         outputs: Of M networks for the same rows.
         targets: What each row is a mix of.
         losses: M base losses (B,), attached to the graph.
         weight: (M, B) selection weights, detached.
-        progress: Where the run stands.
+        progress: Position in the run.
 
     Returns:
         One view per network.
@@ -113,8 +113,8 @@ def penalise(
     Args:
         method: The method.
         total: Scalar, the networks' losses so far.
-        terms: Takes ``loss_<name>`` and ``loss``.
-        views: What the penalties of each network look at.
+        terms: Gets the entries ``loss_<name>`` and ``loss``.
+        views: What the penalties of each network use.
         unmixed: See ``unmixed_logits``.
         index: int64 (B,), of the unmixed samples.
         batch_size: Size of the global batch over the number of ranks.
@@ -136,7 +136,7 @@ def penalise(
 
 @torch.no_grad()
 def _without_trace(network: nn.Module, image: Tensor) -> Tensor:
-    """Logits of a second pass, in evaluation mode so that it leaves batch-norm statistics alone."""
+    """Logits of a second forward pass, in evaluation mode so that it does not change batch-norm statistics."""
     with evaluating(network):
         return network(image).logits
 

@@ -14,11 +14,11 @@ from alasca_pl.steps.step import numbered, observe, penalise, step_views, unmixe
 class SupervisedStep:
     """Mix, forward, observe, base loss, select, reduce, penalise.
 
-    All means are over the global batch, so that several processes take the step of one: a rank divides its sum by the
-    global count and multiplies by the number of ranks, whose gradients are averaged afterwards.
+    All means are over the global batch, so that several processes take the same step as one: a rank divides its sum by
+    the global count and multiplies by the number of ranks, because gradients are averaged over ranks afterwards.
 
     Args:
-        penalties: Penalties without state by name, on every network and besides those of the method.
+        penalties: Penalties without state by name, on every network and in addition to those of the method.
     """
 
     views: tuple[str, ...] = ("default",)
@@ -48,7 +48,7 @@ class SupervisedStep:
         counts = sum_ranks(counts) / world_size()
         selected, batch_size = counts[:-1], counts[-1]
         divisor = batch_size if method.selector is not None and method.selector.normalise == "batch" else selected
-        # An empty selection must still touch all parameters with a gradient of zero.
+        # With an empty selection all parameters must still get a gradient of zero.
         base = (weight * losses).sum(dim=1) / torch.where(divisor > 0, divisor, torch.ones_like(divisor))
 
         terms = numbered("loss_base", base.detach())

@@ -1,1 +1,1 @@
-"""The training loop's side: steps, the one LightningModule, callbacks. Knows contracts, no method."""
+"""The training loop: the only LightningModule, scans and callbacks. Uses contracts, no particular method."""

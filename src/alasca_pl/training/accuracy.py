@@ -11,7 +11,8 @@ from alasca_pl.training.predict import PredictRule, predict
 
 
 class SplitAccuracy(nn.Module):
-    """Counts over batches; under several processes sums are reduced, so that splits of unequal parts count right.
+    """Counts over batches; with several processes the counts are summed, so that ranks with different numbers of
+    samples are weighted correctly.
 
     Args:
         rules: Rules of prediction to measure.
@@ -44,7 +45,7 @@ class SplitAccuracy(nn.Module):
             cast(MulticlassAccuracy, self._metrics[name]).update(score, label)
 
     def take(self) -> dict[str, Tensor]:
-        """Return the accuracies by rule and network, scalars in [0, 1], and start anew; empty if nothing was counted."""
+        """Return the accuracies by rule and network, scalars in [0, 1], and reset; empty if nothing was counted."""
         taken = {}
         for name, metric in cast(dict[str, MulticlassAccuracy], self._metrics).items():
             if metric.update_count:

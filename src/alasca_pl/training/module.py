@@ -1,4 +1,4 @@
-"""The one LightningModule."""
+"""The only LightningModule."""
 
 from typing import Any, Literal
 
@@ -21,13 +21,13 @@ class NoisyLabelModule(L.LightningModule):
     """Optimises the sum of the networks' losses with one optimiser, and measures accuracy on evaluation splits.
 
     The networks share no parameter, so the gradient of the sum with respect to one network is that of its own loss.
-    What would couple them, clipping and gradient transforms, runs per network.
+    Clipping and gradient transforms, which would couple them, are applied per network.
 
     Args:
         method: The method.
         step: How a batch becomes a loss.
         optim: How to make optimiser and schedule.
-        facts: What is known of the data.
+        facts: Facts about the data.
         predict_rule: Rule behind ``val/acc`` and ``test/acc``.
         predict_average: What the rule averages.
         config: The run's resolved config as plain containers; kept in checkpoints.
@@ -69,7 +69,7 @@ class NoisyLabelModule(L.LightningModule):
         return predict([network(image) for network in self.method.networks], self.predict_rule, self.predict_average)
 
     def progress(self) -> Progress:
-        """Where the run stands."""
+        """Position in the run."""
         return Progress(
             epoch=self.current_epoch,
             step=self.trainer.global_step,
@@ -112,7 +112,8 @@ class NoisyLabelModule(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        # Here and not in a batch-end hook: a checkpoint written at the end of the batch must hold the moved teacher.
+        # Here and not in a batch-end hook: a checkpoint written at the end of the batch must contain the updated
+        # teacher.
         for teacher, network in zip(self.method.teachers, self.method.networks):
             teacher.update(network)  # type: ignore[operator]
 
@@ -147,8 +148,8 @@ class NoisyLabelModule(L.LightningModule):
 def _main_and_heads(network: nn.Module) -> list[list[nn.Parameter]]:
     """Parameters of a network without its auxiliary heads, and those of its heads if it has any.
 
-    Apart, because in a norm or a ranking over all of them heads would change the steps of the main network even with
-    strength 0.
+    They are separate, because in a norm or a ranking over all parameters the heads would change the steps of the main
+    network even with strength 0.
     """
     heads = {id(parameter) for parameter in network.aux_heads.parameters()}  # type: ignore[union-attr]
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])

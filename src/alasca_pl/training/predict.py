@@ -1,4 +1,4 @@
-"""How several heads and networks become one prediction."""
+"""How several heads and networks are combined into one prediction."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -35,7 +35,7 @@ def predict(
     Args:
         outputs: One per network.
         rule: ``main``: main heads, what the paper calls ALASCA; ``ensemble_all``: all heads, its ALASCA*; ``main_last``:
-            main head and deepest auxiliary head, what the authors' code measures always.
+            main head and deepest auxiliary head, which the authors' code always reports.
         average: Average logits or probabilities.
 
     Returns:

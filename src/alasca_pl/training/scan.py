@@ -1,4 +1,4 @@
-"""One look at the whole training set with the networks as they are."""
+"""One scan of the whole training set with the current networks."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from alasca_pl.core.modes import evaluating
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch
 
-# Entries that travel between ranks at once: more would need as much memory again on the device.
+# Number of entries that ranks exchange at once: more would need too much memory on the device.
 _CHUNK = 2**22
 
 
@@ -26,15 +26,15 @@ def run_scan(
     num_samples: int,
     forward_context: Callable[[], AbstractContextManager] = contextlib.nullcontext,
 ) -> ScanResult:
-    """Pass once over the training set and collect what was asked for.
+    """Scan the training set and collect what a request names.
 
-    The networks are in evaluation mode meanwhile; afterwards each module has its mode back, and nothing else of them
-    has changed, nor has torch's random state. Every rank must call this.
+    The networks are in evaluation mode during the scan. Afterwards each module has its previous mode, and neither its
+    state nor torch's random state has changed. Every rank must call this.
 
     Args:
         networks: M networks.
-        batches: This rank's samples without augmentation, placed by ``Batch.index``. Over all ranks each training sample
-            must occur; those that several ranks bring are averaged over these ranks.
+        batches: This rank's samples without augmentation, placed by ``Batch.index``. Each training sample must occur on
+            at least one rank; those that occur on several ranks are averaged over these ranks.
         label: Observed labels of the training split, int64 (N,).
         request: What to collect.
         num_samples: N.
@@ -77,8 +77,8 @@ def run_scan(
     missing = int((visits == 0).sum())
     if missing:
         raise RuntimeError(
-            f"a look at the training set did not reach {missing} of its {num_samples} samples; batches of the part "
-            "'train' must bring each of them, with its position in the training split as index"
+            f"a scan of the training set did not reach {missing} of its {num_samples} samples; batches of the split "
+            "'train' must contain each of them, with its position in the training split as index"
         )
     for table in (losses, probs, features):
         for rows in table if table is not None else ():
@@ -95,7 +95,7 @@ def run_scan(
 
 
 def _sum_in_place(rows: Tensor, device: torch.device) -> None:
-    """Sum a CPU table (N, R) over ranks, part by part and by way of the device that the ranks talk through."""
+    """Sum a CPU table (N, R) over ranks, in chunks and on the device that the ranks communicate with."""
     if world_size() == 1:
         return
     for part in rows.split(max(1, _CHUNK // rows.shape[1])):

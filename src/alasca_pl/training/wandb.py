@@ -1,4 +1,4 @@
-"""Weights & Biases, imported only when asked for."""
+"""Weights & Biases, imported only if it is used."""
 
 import hashlib
 from typing import Any
@@ -21,7 +21,7 @@ def make_wandb_logger(save_dir: str, config: dict[str, Any], offline: bool = Fal
     from lightning.pytorch.loggers import WandbLogger
 
     try:
-        # An identity of the folder's own, so that a resumed run goes on in the same place.
+        # An id that belongs to the folder, so that a resumed run continues the same W&B run.
         identity = hashlib.sha256(save_dir.encode()).hexdigest()[:16]
         return WandbLogger(save_dir=save_dir, offline=offline, config=config, id=identity, resume="allow", **options)
     except ModuleNotFoundError as error:

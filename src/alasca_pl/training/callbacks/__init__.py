@@ -1,1 +1,1 @@
-"""Measuring, recording, guarding: what accompanies a run without changing it."""
+"""Callbacks that measure, record and check a run without changing it."""

@@ -15,15 +15,15 @@ from alasca_pl.core.run_folder import RunFolder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there: a killed run leaves the old file or the new one."""
+    """Writes a checkpoint to a temporary file and renames it: a killed run leaves the old file or the new one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint, atomically."""
         write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
 
 
 class _MovableCheckpoint(ModelCheckpoint):
-    """Remembers its best score also when the run's folder was moved: Lightning forgets it with the folder's path."""
+    """Keeps its best score even if the run's folder was moved; Lightning drops it when the path changes."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
@@ -52,7 +52,8 @@ def checkpoint_callbacks(folder: RunFolder, has_val: bool, every_n_steps: int | 
     Args:
         folder: The run's folder.
         has_val: Whether ``val/acc`` is measured.
-        every_n_steps: Also write ``last.ckpt`` after so many optimiser steps; None writes it at the end of epochs only.
+        every_n_steps: Number of optimiser steps after which ``last.ckpt`` is also written; None writes it at the end of
+            epochs only.
 
     Raises:
         ValueError: If ``every_n_steps`` is below 1.
@@ -80,5 +81,5 @@ def checkpoint_callbacks(folder: RunFolder, has_val: bool, every_n_steps: int | 
                 filename=folder.best.stem, monitor=accuracy(VAL), mode="max", save_on_train_epoch_end=True, **common
             )
         )
-    # Last of all, so that it also holds the state of the others.
+    # Comes last, so that it also contains the state of the others.
     return [*callbacks, last]

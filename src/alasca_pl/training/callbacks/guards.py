@@ -1,4 +1,4 @@
-"""Several processes must be one run: the same data, the same noise, random states of their own."""
+"""Checks that several processes train one run: the same data and noise, separate random states."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from alasca_pl.core.seeds import derive_seed
 
 
 class ParallelGuard(L.Callback):
-    """Stops before the first step if there are fewer processes than asked for, or if they do not train the same thing.
+    """Stops before the first step if there are fewer processes than configured, or if they differ in data or noise.
 
     Args:
         identity: What must be equal on all ranks, as plain containers.
@@ -30,7 +30,7 @@ class ParallelGuard(L.Callback):
         if want != have:
             raise UserError(
                 f"trainer.devices asks for {want} processes, but {have} run; "
-                "are variables of a cluster's scheduler set that do not fit (SLURM_NTASKS)?"
+                "check the variables set by a cluster's scheduler, e.g. SLURM_NTASKS"
             )
         if have == 1:
             return
@@ -50,10 +50,11 @@ def _digest(value: Any) -> str:
 
 
 class RankRng(L.Callback):
-    """Gives each rank a random stream of its own and puts all of them back on resume.
+    """Gives each rank its own random stream and restores all of them on resume.
 
-    What must be equal on all ranks (split, noise, initial weights, order, augmentation) has generators of its own; this
-    is for what a network draws itself, such as dropout. Must come after every callback that draws in ``on_fit_start``.
+    What must be equal on all ranks (split, noise, initial weights, order, augmentation) has its own generators; this
+    callback is for draws inside a network, such as dropout. Must come after every callback that draws in
+    ``on_fit_start``.
 
     Args:
         seed: The run's seed.

@@ -11,7 +11,7 @@ from alasca_pl.core.rows import Row, write_rows
 
 
 class History(L.Callback):
-    """Keeps ``metrics.csv`` whole: after an interruption it has each epoch once, as if nothing had happened.
+    """Keeps ``metrics.csv`` complete: it has each epoch exactly once, also after an interruption.
 
     Must come after the callbacks that log at the end of an epoch.
 
@@ -27,7 +27,7 @@ class History(L.Callback):
 
     @property
     def seconds(self) -> float:
-        """Time spent training so far, without the work that interruptions threw away."""
+        """Time spent training so far, without work that interruptions lost."""
         return self._seconds_before + (0.0 if self._start is None else time.monotonic() - self._start)
 
     def state_dict(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class History(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        # Lightning shows the value of the latest step under a name of its own.
+        # Lightning adds the value of the latest step under another name.
         metrics.pop(LOSS_OF_STEP, None)
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))})
         if trainer.is_global_zero:

@@ -32,7 +32,7 @@ from alasca_pl.training.module import NoisyLabelModule
 class NoiseMonitor(L.Callback):
     """Logs the terms of the loss, accuracy on observed and clean labels, memorisation, selections and confidences.
 
-    Clean labels go no further than this: they are looked up by index and used for measuring only.
+    Clean labels are used only here: they are looked up by index and used for measuring only.
 
     Logged once per epoch: ``train/<term>``; ``train/acc_observed``; and where clean labels are known
 
@@ -77,7 +77,7 @@ class NoiseMonitor(L.Callback):
     ) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         loss: Tensor = outputs["terms"]["loss"]
-        # On an accelerator this check would stall its queue at every step, so there it is made at the epoch's end.
+        # On an accelerator this check would synchronise at every step, so it is made at the end of the epoch.
         if loss.device.type == "cpu" and not torch.isfinite(loss):
             raise _not_finite(trainer, f"; samples {batch.index[:10].tolist()} and others were in the batch")
         predicted = outputs["logits"].argmax(dim=1)
@@ -110,7 +110,7 @@ class NoiseMonitor(L.Callback):
             raise _not_finite(trainer, "")
         metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)
         for name, value in metrics.items():
-            # Equal on all ranks already; Lightning wants to hear that they are reduced.
+            # Already equal on all ranks; the argument tells Lightning that they are reduced.
             pl_module.log(name, value, sync_dist=True)
 
     def _rankings_by_loss(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How far the run is, on a terminal and in a log."""
+"""Progress of the run, on a terminal and in a log."""
 
 import logging
 import sys
@@ -54,7 +54,7 @@ class RunProgress(L.Callback):
             done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
             self._progress.update(task, completed=done, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
             if not self._progress.tasks[0].fields["metrics"]:
-                # Until the first epoch is measured there is at least the loss.
+                # Until the first epoch is evaluated, only the loss is shown.
                 self._progress.update(task, metrics=f"loss {float(outputs['loss']):.3f}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,7 +70,7 @@ class RunProgress(L.Callback):
         log.info("epoch %d/%d  %s  %s left", done, total, text, _duration(left))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        # Lightning calls no teardown then, and the terminal must be given back.
+        # Lightning does not call teardown in this case, and the terminal must be restored.
         self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""Scans of the training set before epochs, for the parts that ask."""
+"""Scans of the training set before epochs, for the parts that request them."""
 
 import logging
 import time
@@ -17,15 +17,15 @@ log = logging.getLogger("alasca_pl")
 
 
 class ScanCallback(L.Callback):
-    """Before an epoch passes once over the training set if a selector or gradient transform asks for it.
+    """Scans the training set before an epoch if a selector or gradient transform requests it.
 
     Needs a data module with ``eval_batches("train")`` and ``noisy_labels``, of which only the observed ones are used.
     Must come before callbacks that measure. A run that is resumed within an epoch keeps the selection of that epoch,
     which is part of the checkpoint.
 
     Attributes:
-        seconds: What the latest look took with all that was made of it; not a metric, because the metrics of a run and
-            of its repetition are equal.
+        seconds: Duration of the latest scan and of the computations from it; not a metric, because the metrics of a run
+            and of its repetition must be equal.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ScanCallback(L.Callback):
             if part is not None and first is not None and first >= end and trainer.is_global_zero:
                 option = f"{slot}.{part.first_scan_option}" if part.first_scan_option else f"the {slot}'s own schedule"
                 log.warning(
-                    "%s first looks at the training set before epoch %d, but the run ends after epoch %d, so that it will "
+                    "%s first scans the training set before epoch %d, but the run ends after epoch %d, so that it will "
                     "not act; lower %s or train longer",
                     type(part).__name__,
                     first + 1,
@@ -51,7 +51,7 @@ class ScanCallback(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         progress = pl_module.progress()
-        # Requests depend on progress alone, so that all ranks take part in a look or none does.
+        # Requests depend on progress alone, so that either all ranks take part in a scan or none does.
         union = ScanRequest()
         asking: list[ScanningPart] = []
         for part in (pl_module.method.selector, pl_module.method.gradient_transform):
@@ -72,17 +72,17 @@ class ScanCallback(L.Callback):
             len(label),
             trainer.precision_plugin.forward_context,
         )
-        looked = time.monotonic()
+        scanned = time.monotonic()
         for each in asking:
             each.receive_scan(result, progress)
         end = time.monotonic()
         self.seconds = end - start
         if trainer.is_global_zero:
-            text = "epoch %d: looked at %d training samples in %.1f s, selected in %.1f s"
-            log.info(text, progress.epoch + 1, len(label), looked - start, end - looked)
+            text = "epoch %d: scanned %d training samples in %.1f s, selected in %.1f s"
+            log.info(text, progress.epoch + 1, len(label), scanned - start, end - scanned)
 
 
 def _first_scan(part: ScanningPart, max_epochs: int) -> int | None:
-    """First epoch, also beyond the run's end, at which a part, as it is now, would ask for a look; None if it asks for none."""
+    """First epoch, possibly after the run's end, before which a part would request a scan; None if it requests none."""
     at = (Progress(epoch, 0, max_epochs, 1) for epoch in range(max_epochs + 1000))
     return next((progress.epoch for progress in at if part.scan_request(progress) is not None), None)

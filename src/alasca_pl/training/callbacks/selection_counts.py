@@ -1,4 +1,4 @@
-"""How good the selections of an epoch were."""
+"""Quality of the selections of an epoch."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from alasca_pl.core.quality import selection_quality
 
 
 class SelectionCounts:
-    """Counts over an epoch what was selected and what of it was clean, equal on all ranks and fit for a checkpoint."""
+    """Counts the selected and the clean samples of an epoch, equal on all ranks, which a checkpoint can store."""
 
     def __init__(self) -> None:
         self._counts: Tensor | None = None
@@ -20,7 +20,7 @@ class SelectionCounts:
         """Add a batch; every rank must call it.
 
         Args:
-            selected: Bool (M, B), this rank's part of the batch.
+            selected: Bool (M, B), for this rank's samples of the batch.
             clean: Bool (B,), whether the given label is the true one.
         """
         # Both, selected, clean, all: everything else follows from these.
@@ -37,7 +37,7 @@ class SelectionCounts:
         self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
 
     def take(self) -> dict[str, float]:
-        """Return the metrics of the epoch, per network and their mean, and start anew; empty if nothing was added."""
+        """Return the metrics of the epoch, per network and their mean, and reset; empty if nothing was added."""
         if self._counts is None:
             return {}
         each = [selection_quality(*(int(value) for value in row)) for row in self._counts]
