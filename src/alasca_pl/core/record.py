@@ -159,16 +159,29 @@ class RunRecord:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}, it is missing or damaged: {error}") from error
+        return cls.from_plain(content, str(path))
+
+    @classmethod
+    def from_plain(cls, content: Any, where: str) -> "RunRecord":
+        """Make a record of what its JSON holds.
+
+        Args:
+            content: Plain containers.
+            where: What messages call the source.
+
+        Raises:
+            UserError: If it is damaged or follows another schema.
+        """
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
             raise UserError(
-                f"{path} follows schema {schema!r} of records, this version of alasca_pl reads schema {SCHEMA}; "
+                f"{where} follows schema {schema!r} of records, this version of alasca_pl reads schema {SCHEMA}; "
                 "use the version that wrote it"
             )
         try:
             return _from_plain(cls, content, "")
         except ValueError as error:
-            raise UserError(f"{path} is damaged: {error}") from error
+            raise UserError(f"{where} is damaged: {error}") from error
 
 
 def _from_plain(kind: Any, value: Any, where: str) -> Any:

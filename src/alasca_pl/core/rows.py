@@ -24,7 +24,16 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read what ``write_rows`` wrote; empty cells are left out."""
     with path.open(newline="") as file:
-        return [
-            {name: int(value) if name in ("epoch", "step") else float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+        return parse_rows(file.read())
+
+
+def parse_rows(text: str) -> list[Row]:
+    """Read the text that ``write_rows`` wrote; empty cells are left out.
+
+    Raises:
+        ValueError: If a cell is no number.
+    """
+    return [
+        {name: int(value) if name in ("epoch", "step") else float(value) for name, value in row.items() if value}
+        for row in csv.DictReader(io.StringIO(text, newline=""))
+    ]

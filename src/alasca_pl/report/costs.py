@@ -1,0 +1,94 @@
+"""What runs cost: time, memory, parameters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alasca_pl.report.grid import Entry, Grid, Label
+from alasca_pl.report.keys import value_of
+from alasca_pl.report.saved import SavedRun
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Means over the runs of a row in one column.
+
+    Attributes:
+        row: Label of the row.
+        col: Label of the column.
+        n: Number of runs.
+        seconds: Per epoch, measurements of the run included.
+        memory: Peak in megabytes: of the accelerator, else of the process with its libraries.
+        parameters: Trained ones of all networks with their auxiliary heads, or None if the records do not say.
+        relative: The same three over those of cross-entropy in the same column; None where there is none on the same hardware.
+    """
+
+    row: Label
+    col: Label
+    n: int
+    seconds: float | None
+    memory: float | None
+    parameters: float | None
+    relative: tuple[float | None, float | None, float | None]
+
+
+def costs(grid: Grid) -> list[Cost]:
+    """Costs of all cells."""
+    found = []
+    for col in grid.cols:
+        base = _base(grid, col)
+        for row in grid.rows:
+            entries = list(grid.cell(row, col).values())
+            if entries:
+                own = _measure([each.run for each in entries])
+                against = (None, None, None)
+                if base and {_hardware(each) for each in base} == {_hardware(each.run) for each in entries}:
+                    against = tuple(mine / its if mine and its else None for mine, its in zip(own, _measure(base)))  # type: ignore[assignment]
+                found.append(Cost(row, col, len(entries), *own, against))
+    return found
+
+
+def _base(grid: Grid, col: Label) -> list[SavedRun]:
+    """Runs of cross-entropy alone."""
+    return [entry.run for row in grid.rows for entry in grid.cell(row, col).values() if _is_base(entry)]
+
+
+def _is_base(entry: Entry) -> bool:
+    return value_of(entry.run, "method") == "ce" and value_of(entry.run, "alasca") in (None, "none")
+
+
+def _measure(runs: Sequence[SavedRun]) -> tuple[float | None, float | None, float | None]:
+    return (
+        _mean([_seconds(run) for run in runs]),
+        _mean([_memory(run) for run in runs]),
+        _mean([_size(run) for run in runs]),
+    )
+
+
+def _seconds(run: SavedRun) -> float | None:
+    epochs = len(run.history) or run.record.config.get("epochs")
+    total = run.record.duration_seconds
+    return total / epochs if total is not None and epochs else None
+
+
+def _memory(run: SavedRun) -> float | None:
+    peaks = run.record.peak_memory_mb
+    accelerators = [value for name, value in peaks.items() if name != "process"]
+    return float(sum(accelerators)) if accelerators else float(peaks["process"]) if "process" in peaks else None
+
+
+def _size(run: SavedRun) -> float | None:
+    count = sum(run.record.parameters.values())
+    networks = run.record.config.get("num_networks", 1)
+    return float(count * networks) if count and isinstance(networks, int) else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    # A mean over some of the runs would be of others than the cell's.
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _hardware(run: SavedRun) -> tuple[Any, ...]:
+    its = run.record.hardware
+    return its.get("cpu"), its.get("threads"), str(its.get("gpus")), run.record.precision, run.record.processes

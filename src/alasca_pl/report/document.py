@@ -1,0 +1,86 @@
+"""A report before it is written in one of its forms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of short texts."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines for a terminal."""
+
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is printed, and its numbers in full.
+
+    Attributes:
+        name: Name of its files.
+        caption: What it shows.
+        header: Heads of the columns.
+        rows: Printed cells.
+        numeric: Number of the first column that holds numbers; those are set to the right.
+        data_header: Heads of the columns of the CSV file.
+        data: Rows of the CSV file, numbers in full.
+    """
+
+    name: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: int
+    data_header: Sequence[str]
+    data: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as SVG."""
+
+    name: str
+    caption: str
+    svg: str
+
+
+Block = Text | Items | Code | Table | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report under a heading."""
+
+    heading: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: Its title.
+        sections: Its parts.
+    """
+
+    title: str
+    sections: Sequence[Section]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]

@@ -1,0 +1,111 @@
+"""Cells and seeds without a finished run, with the command that fills them."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alasca_pl.report.grid import Grid, Label, label_text
+from alasca_pl.report.keys import ABSENT, RULE, belongs, homes, text_of, value_of
+from alasca_pl.report.saved import PlannedRun, SavedRun
+
+_GROUPS = ("method", "alasca", "noise", "data")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that a cell lacks.
+
+    Attributes:
+        cell: Labels of row and column.
+        seed: Its seed.
+        command: What trains it.
+    """
+
+    cell: str
+    seed: int
+    command: str
+
+
+def missing_runs(grid: Grid, planned: Sequence[PlannedRun]) -> list[Missing]:
+    """Runs that are needed for every cell to have every seed, and those that a sweep still plans."""
+    question = grid.question
+    found: dict[tuple[str, int], Missing] = {}
+    for job in planned:
+        seed = value_of(job, "seed")
+        matches = all(text_of(value_of(job, key)) == value for key, value in question.where)
+        if matches and isinstance(seed, int):
+            keys = [key for key in question.keys if key != RULE]
+            cell = label_text(tuple(_printable(value_of(job, key)) for key in keys))
+            words = [item for item in job.overrides if not item.startswith("hydra.")]
+            found.setdefault((cell, seed), Missing(cell, seed, _command(words, job.sweep)))
+    for row in grid.rows:
+        for col in grid.cols:
+            have = grid.cell(row, col)
+            for seed in grid.seeds:
+                if seed in have or not _can_exist(grid, row, col):
+                    continue
+                pairs = [(key, value) for key, value in zip(question.keys, (*row, *col)) if key != RULE]
+                cell = label_text(tuple(value for _, value in pairs))
+                if (cell, seed) not in found:
+                    found[cell, seed] = Missing(cell, seed, _derived(grid, row, col, seed))
+    return sorted(found.values(), key=lambda each: (each.cell, each.seed))
+
+
+def _can_exist(grid: Grid, row: Label, col: Label) -> bool:
+    """A rule of prediction that a run does not have is no missing run."""
+    keys = grid.question.keys
+    if RULE not in keys:
+        return True
+    place = keys.index(RULE)
+
+    def without(labels: Label) -> Label:
+        return tuple(value for number, value in enumerate(labels) if number != place)
+
+    wanted = without((*row, *col))
+    others = [cell for (a, b), cell in grid.cells.items() if without((*a, *b)) == wanted]
+    return not others and (*row, *col)[place] == "main"
+
+
+def _derived(grid: Grid, row: Label, col: Label, seed: int) -> str:
+    """Command of a run of this row, with what the columns own taken from a run of this column."""
+    question = grid.question
+    same_cell = grid.cell(row, col)
+    here = _first(grid, row=row) if not same_cell else next(iter(same_cell.values())).run
+    there = _first(grid, col=col) if not same_cell else here
+    owned = homes(key for key in question.cols if key != RULE)
+    words = [item for item in here.record.overrides if not belongs(_name(item), (*owned, "seed"))]
+    given = {_name(item) for item in words}
+    added = [item for item in there.record.overrides if belongs(_name(item), owned)]
+    for keys, run, where in ((question.rows, here, words), (question.cols, there, added)):
+        for key in keys:
+            name = "noise.rate" if key == "rate" else key
+            value = run.record.choices.get(key) if key in _GROUPS else value_of(run, key)
+            # What the sweep's line leaves to the defaults is said here, so that the line stands alone.
+            if key != RULE and value not in (None, ABSENT) and not any(_name(item) == name for item in where):
+                where.append(f"{name}={value if isinstance(value, str) else text_of(value)}")
+    words = [item for item in words if _name(item) in given or _name(item) not in {_name(each) for each in added}]
+    return _command([*words, *added, f"seed={seed}"], here.sweep)
+
+
+def _first(grid: Grid, row: Label | None = None, col: Label | None = None) -> SavedRun:
+    """A run of a row or a column."""
+    return next(
+        entry.run
+        for (a, b), cell in grid.cells.items()
+        if row in (None, a) and col in (None, b)
+        for entry in cell.values()
+    )
+
+
+def _command(overrides: Sequence[str], sweep: str | None) -> str:
+    place = [f"sweep={sweep}"] if sweep else []
+    return shlex.join(["alasca-train", *place, *overrides])
+
+
+def _name(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def _printable(value: Any) -> Any:
+    return text_of(value) if isinstance(value, list | dict) else value
