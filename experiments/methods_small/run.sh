@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Every method with and without ALASCA on the same files of wrong labels. Usage: run.sh OUTPUT_FOLDER [PARALLEL_RUNS]
-# Finished runs are left alone, so that the script can be started again. EXPERIMENT=methods_digits takes the digits;
-# METHODS="ce elr", NOISES=human and ALASCAS=none name some. Needs CIFAR-10 and CIFAR-10N in $ALASCA_DATA, but for the digits.
+# Every method with and without ALASCA on the same files of noisy labels. Usage: run.sh OUTPUT_FOLDER [PARALLEL_RUNS]
+# Finished runs are skipped, so that the script can be started again. EXPERIMENT=methods_digits uses the digits;
+# METHODS="ce elr", NOISES=human and ALASCAS=none select runs. Needs CIFAR-10 and CIFAR-10N in $ALASCA_DATA, except for the digits.
 set -euo pipefail
 out=$1 parallel=${2:-2}
 experiment=${EXPERIMENT:-methods_small}
 [ "$experiment" = methods_digits ] && noises=symmetric || noises="symmetric human"
 noises=${NOISES:-$noises}
-# crust-rowsum: as the authors' code chooses, see CrustSelector.
+# crust-rowsum: the selection rule of the authors' code, see CrustSelector.
 methods=${METHODS:-ce co_teaching fine f_coteaching crust crust-rowsum dividemix elr_plus elr gce sce har cdr byot}
 mkdir -p "$out"
 export OMP_NUM_THREADS=1
@@ -35,10 +35,10 @@ for noise in $noises; do
     for with in ${ALASCAS:-none short}; do
       run=$out/$noise/$method/$with
       grep -q '"status": "finished"' "$run/record.json" 2>/dev/null && continue
-      # What an interruption left is kept, under another name.
+      # An unfinished run is kept under another name.
       [ -e "$run" ] && mv "$run" "$run.unfinished.$(date +%s)"
       log=$out/${noise}_${method}_$with
-      # The time that the run keeps a core busy is less disturbed by other work than that on the clock.
+      # Other work disturbs CPU time less than wall-clock time.
       echo "TIMEFORMAT='%U %S'; { time alasca-train $same noise=from_file noise.path='$file' method=${method%-*}" \
         "${short[$method]} alasca=$with hydra.run.dir='$run' >'$log.log' 2>&1 || echo 'failed: $noise $method $with'; }" \
         "2>'$log.cpu'"

@@ -22,7 +22,7 @@ def mean_of(metrics: dict, name: str) -> str:
 
 
 def cpu_seconds(path: Path) -> str:
-    """Seconds that a whole run kept a core busy, user and system, from what ``time`` wrote; nothing if it is not there."""
+    """CPU seconds of a whole run, user and system, from the output of ``time``; empty if it is missing."""
     return f"{sum(map(float, path.read_text().split()[-2:])):.0f}" if path.is_file() else ""
 
 
