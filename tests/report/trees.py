@@ -52,7 +52,7 @@ def make_run(
     folder: Path,
     method: str = "ce",
     alasca: str = "none",
-    noise: str = "symmetric",
+    kind: str = "symmetric",
     rate: float = 0.5,
     seed: int = 0,
     level: float = 0.5,
@@ -63,7 +63,7 @@ def make_run(
 ) -> RunRecord:
     """Write a finished run; ``config`` holds changes by dotted names."""
     rng = rng or np.random.default_rng([seed, len(folder.name), *map(ord, folder.name)])
-    resolved = copy.deepcopy(config_of(method, alasca, noise, rate, seed))
+    resolved = copy.deepcopy(config_of(method, alasca, kind, rate, seed))
     for name, value in (config or {}).items():
         node = resolved
         *above, last = name.split(".")
@@ -71,7 +71,7 @@ def make_run(
             node = node.setdefault(part, {})
         node[last] = value
     rows = list(rows if rows is not None else history_of(rng, alasca, level))
-    noise_hash = f"{noise}{rate}{seed}".ljust(64, "0")
+    noise_hash = f"{kind}{rate}{seed}".ljust(64, "0")
     values: dict[str, Any] = {
         "status": "finished",
         "folder": str(folder),
@@ -81,7 +81,7 @@ def make_run(
         "data": DataRecord(
             "cifar10", {"train": 4000, "val": 1000, "test": 10000}, 10, [3, 32, 32], ["a"] * 10, "d" * 64
         ),
-        "noise": NoiseRecord(noise, rate, rate * 0.9, seed, noise_hash),
+        "noise": NoiseRecord(kind, rate, rate * 0.9, seed, noise_hash),
         "val_noise": None,
         "oracle": [],
         "predict": resolved["predict"],
@@ -90,8 +90,8 @@ def make_run(
         "hardware": {"cpu": "X", "threads": 1, "gpus": []},
         "processes": 1,
         "precision": "32-true",
-        "overrides": [f"method={method}", f"alasca={alasca}", f"noise={noise}", f"noise.rate={rate}", f"seed={seed}"],
-        "choices": {"method": method, "alasca": alasca, "noise": noise, "data": "cifar10", "model": "small"},
+        "overrides": [f"method={method}", f"alasca={alasca}", f"noise={kind}", f"noise.rate={rate}", f"seed={seed}"],
+        "choices": {"method": method, "alasca": alasca, "noise": kind, "data": "cifar10", "model": "small"},
         "config": resolved,
         "digest": job_digest(resolved),
         "duration_seconds": 60.0 if alasca == "none" else 90.0,

@@ -1,6 +1,6 @@
 """Claims about two rows of a grid, and whether their runs may be compared at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,11 +69,9 @@ def certify(one: SavedRun, other: SavedRun) -> list[Failure]:
     a, b = one.record, other.record
     failures = []
 
-    def check(what: str, left: Any, right: Any, repair: str, known: bool = True) -> None:
-        if not known:
-            found = "not in the record of " + " and ".join(
-                each.source for each, value in ((one, left), (other, right)) if not value
-            )
+    def check(what: str, left: Any, right: Any, repair: str, has: Callable[[SavedRun], Any] = bool) -> None:
+        if not (has(one) and has(other)):
+            found = f"not in the record of {' and '.join(each.source for each in (one, other) if not has(each))}"
             failures.append(Failure(what, found, "repeat the run with this version of alasca_pl"))
         elif comparable(left) != comparable(right):
             failures.append(Failure(what, f"{_short(left)} and {_short(right)}", repair))
@@ -82,7 +80,7 @@ def certify(one: SavedRun, other: SavedRun) -> list[Failure]:
     check("split seed", a.split_seed, b.split_seed, f"give both data.split_seed={a.split_seed}")
     check(
         "split", a.train_split, b.train_split, "give both the same data.num_val, data.max_train_samples and data.split_seed",
-        bool(a.train_split and b.train_split),
+        lambda run: run.record.train_split,
     )  # fmt: skip
     check(
         "noisy labels", a.noise.sha256, b.noise.sha256,
@@ -97,7 +95,7 @@ def certify(one: SavedRun, other: SavedRun) -> list[Failure]:
     common = min(len(a.initial_weights), len(b.initial_weights))
     check(
         "initial weights", a.initial_weights[:common], b.initial_weights[:common],
-        "give both the same seed, model and model.init", bool(common),
+        "give both the same seed, model and model.init", lambda run: run.record.initial_weights,
     )  # fmt: skip
     for name in _BATCHES:
         left, right = (flat(run).get(name, ABSENT) for run in (one, other))

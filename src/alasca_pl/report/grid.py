@@ -236,7 +236,12 @@ def figure(run: SavedRun, metric: str, select: str) -> float:
 
 def flat(run: SavedRun) -> dict[str, Any]:
     """What can change the result of a run, by dotted names; data and split as they turned out among them."""
-    return identity(run.record.config) | {"data.sha256": run.record.data.sha256}
+    added: dict[str, Any] = {"data.sha256": run.record.data.sha256}
+    settings = run.record.config.get("report")
+    if isinstance(settings, Mapping) and "last_epochs" in settings:
+        # Without effect on the training, but on what is reported of it.
+        added["report.last_epochs"] = settings["last_epochs"]
+    return identity(run.record.config) | added
 
 
 def own_keys(question: Question) -> tuple[str, ...]:
@@ -276,15 +281,18 @@ def _check_differences(runs: Sequence[SavedRun], question: Question) -> list[tup
     for place, run in enumerate(runs):
         cells.setdefault(comparable([value_of(run, key) for key in keys]), []).append(place)
     seeds = [comparable(run.record.seed) for run in runs]
+    let_pass = set(allowed)
     for places in cells.values():
         inside = {
             name: [columns[name][place] for place in places]
             for name in sorted(differing)
-            if len({columns[name][place] for place in places}) > 1 and not belongs(name, ("seed", *question.allow))
+            if len({columns[name][place] for place in places}) > 1
         }
         own = [seeds[place] for place in places]
-        _refuse({name for name, column in inside.items() if column != own}, inside, "within one cell")
-    return [(name, _values(columns[name])) for name in sorted(allowed)]
+        wrong = {name for name, column in inside.items() if column != own}
+        let_pass |= {name for name in wrong if belongs(name, question.allow)}
+        _refuse(wrong - let_pass, inside, "within one cell")
+    return [(name, _values(columns[name])) for name in sorted(let_pass)]
 
 
 def _refuse(names: set[str], columns: Mapping[str, Sequence[str]], where: str) -> None:

@@ -1,0 +1,199 @@
+"""Tables against numpy, and runs that do not belong together."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trees import make_run, make_tree
+
+from alasca_pl.core.errors import UserError
+from alasca_pl.report.grid import Question, build_grid
+from alasca_pl.report.saved import find_runs
+from alasca_pl.report.write_up import results_table
+
+
+def grid_of(folder: Path, **question):
+    return build_grid(find_runs([folder]), Question(**question))
+
+
+def read_columns(file: Path) -> dict[str, list[float]]:
+    """Columns of a CSV file, without our reader."""
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+def expected_figure(folder: Path, metric: str, select: str) -> float:
+    columns = read_columns(folder / "metrics.csv")
+    values = np.array(columns[metric])
+    if select == "last":
+        return values[-1]
+    if select == "mean_of_last":
+        return values[-3:].mean()
+    if select == "best_test":
+        return values.max()
+    return values[np.argmax(columns["val/acc"])]
+
+
+@pytest.mark.parametrize("start", range(3))
+@pytest.mark.parametrize("select", ["last", "mean_of_last", "best_val", "best_test"])
+def test_means_and_stds_are_those_of_numpy(tmp_path, start, select):
+    make_tree(tmp_path, start=start)
+    grid = grid_of(tmp_path, select=select, metric="test/acc_main")
+    assert grid.rows == (("ce", "none"), ("ce", "paper"), ("elr", "none"), ("elr", "paper"))
+    assert grid.cols == (("asymmetric", 0.4), ("symmetric", 0.5))
+    for row in grid.rows:
+        for col in grid.cols:
+            folders = sorted(tmp_path.glob(f"{row[0]}_{row[1]}_{col[0]}{col[1]}_seed*"))
+            values = 100 * np.array([expected_figure(folder, "test/acc_main", select) for folder in folders])
+            assert grid.summary(row, col) == pytest.approx((values.mean(), values.std(ddof=1), 3))
+    printed = results_table(grid)
+    mean, std, _ = grid.summary(("ce", "paper"), ("symmetric", 0.5))
+    assert printed.rows[1][3] == f"{mean:.2f} ± {std:.2f} (3)"
+    assert printed.header == ["method", "alasca", "asymmetric, 0.4", "symmetric, 0.5"]
+    assert float(printed.data[1][4]) == grid.summary(("ce", "none"), ("symmetric", 0.5))[0]
+
+
+def test_the_table_is_that_of_pandas(tmp_path):
+    pd = pytest.importorskip("pandas")
+    make_tree(tmp_path)
+    grid = grid_of(tmp_path)
+    rows = [
+        (*folder.name.split("_")[:3], 100 * expected_figure(folder, "test/acc", "mean_of_last"))
+        for folder in tmp_path.iterdir()
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "alasca", "noise", "value"])
+    expected = frame.groupby(["method", "alasca", "noise"])["value"].agg(["mean", "std", "count"])
+    for (method, alasca, noise), row in expected.iterrows():
+        col = next(col for col in grid.cols if f"{col[0]}{col[1]}" == noise)
+        assert grid.summary((method, alasca), col) == pytest.approx(tuple(row))
+
+
+def test_rules_of_prediction_are_rows_and_other_metrics_are_not_percent(tmp_path):
+    make_tree(tmp_path, methods=["ce"], noises=[("symmetric", 0.5)])
+    grid = grid_of(tmp_path, rows=("alasca", "rule"), select="last")
+    assert grid.rows == (("none", "main"), ("paper", "main"), ("paper", "ensemble_all"))
+    values = [expected_figure(f, "test/acc_ensemble_all", "last") for f in tmp_path.glob("*_paper_*")]
+    assert grid.summary(("paper", "ensemble_all"), ("symmetric", 0.5))[0] == pytest.approx(100 * np.mean(values))
+    for select in ("last", "mean_of_last", "best_val"):
+        loss = grid_of(tmp_path, metric="train/loss", select=select)
+        values = [expected_figure(folder, "train/loss", select) for folder in tmp_path.glob("ce_none_*")]
+        assert loss.summary(("ce", "none"), ("symmetric", 0.5))[0] == pytest.approx(np.mean(values))
+
+
+def test_any_name_of_the_config_is_a_key(tmp_path):
+    for width in (16, 32):
+        for seed in (0, 1):
+            make_run(tmp_path / f"{width}_{seed}", seed=seed, config={"model.backbone.width": width})
+    grid = grid_of(tmp_path, rows=("model.backbone.width",), cols=())
+    assert grid.rows == ((16,), (32,)) and grid.cols == ((),)
+    assert [grid.summary(row, ())[2] for row in grid.rows] == [2, 2]
+    only = grid_of(tmp_path, where=(("model.backbone.width", "32"),))
+    assert len(only.runs()) == 2
+
+
+def test_what_follows_a_key_or_the_seed_is_no_other_difference(tmp_path):
+    for epochs in (6, 12):
+        for seed in (0, 1):
+            changes = {"epochs": epochs, "trainer.max_epochs": epochs}
+            make_run(tmp_path / f"{epochs}_{seed}", seed=seed, config=changes)
+    assert len(grid_of(tmp_path, rows=("epochs",)).rows) == 2
+
+
+def test_constants_that_a_method_applies_may_differ_and_others_may_not(tmp_path):
+    make_run(tmp_path / "a", "ce")
+    constants = {"constants": {"cifar10": {"data": "cifar10", "set": {"suggested": {"lr": 0.02}}}}}
+    changes = {"suggested.lr": 0.02, "optim.lr": 0.02, **constants}
+    make_run(tmp_path / "b", "elr", config=changes, constants=["cifar10"])
+    assert len(grid_of(tmp_path).rows) == 2
+    make_run(tmp_path / "b", "elr", config=changes)
+    with pytest.raises(UserError, match=r"outside rows, columns and seed: optim.lr \(0.02, 0.1\); suggested.lr"):
+        grid_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.backbone.width": 32}, r"outside rows, columns and seed: model.backbone.width \(16, 32\); make it"),
+        ({"epochs": 7}, r"outside rows, columns and seed: epochs \(6, 7\)"),
+        ({"noise.seed": 5}, r"within one cell: noise.seed \(0, 1, 5\)"),
+        ({"report.last_epochs": 4}, r"outside rows, columns and seed: report.last_epochs \(3, 4\)"),
+        ({"regularizers.alasca.strength": 3.0}, r"within one cell: regularizers.alasca.strength \(2, 3\)"),
+        ({"noise.variant": "exclusive"}, r"within one cell: noise.variant \(absent, exclusive\)"),
+    ],
+)
+def test_runs_that_differ_elsewhere_are_refused(tmp_path, changes, message):
+    make_tree(tmp_path, methods=["ce"], noises=[("symmetric", 0.5)], seeds=[0, 1])
+    make_run(tmp_path / "other", "ce", "paper", seed=2, config=changes)
+    with pytest.raises(UserError, match=message):
+        grid_of(tmp_path)
+    name = next(iter(changes))
+    grid = grid_of(tmp_path, allow=(name,))
+    assert len(grid.runs()) == 5 and f"allow={name}" in grid.notes[0]
+
+
+def test_another_data_set_under_the_same_name_is_refused(tmp_path):
+    made = make_run(tmp_path / "a")
+    other = type(made.data)(**{**vars(made.data), "sha256": "f" * 64})
+    make_run(tmp_path / "b", seed=1, data=other)
+    with pytest.raises(UserError, match=r"data\.sha256"):
+        grid_of(tmp_path)
+
+
+def test_two_runs_of_one_cell_and_seed_are_refused(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", level=0.6)
+    with pytest.raises(UserError, match=r"a and .*b are runs of the same cell \(ce, none, symmetric, 0.5\) and seed 0"):
+        grid_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"rows": ("metod",)}, "no run has a value for 'metod'; close to it are method"),
+        ({"cols": ("model.backbone.widht",)}, "close to it are model.backbone.width"),
+        ({"metric": "test/accuracy"}, "has no test/accuracy .* its metrics are test/acc"),
+        ({"select": "best"}, "unknown select=best; choose one of last, mean_of_last, best_val, best_test"),
+        ({"rows": ("seed",)}, "averaged over seeds"),
+        ({"rows": ("method",), "cols": ("method",)}, "method is in rows or cols twice"),
+        ({"rows": ()}, "rows has no key"),
+        ({"rows": ("rule",), "metric": "train/loss"}, "must be an accuracy"),
+        ({"where": (("method", "gce"),)}, "no run is left by where=method=gce: method is ce"),
+        ({"where": (("nothing", "1"),)}, "no run has a value for 'nothing'"),
+        ({"level": 1.0}, "level=1.0"),
+        ({"margin": -1.0}, "margin=-1.0"),
+        ({"metric": "train/loss", "select": "best_test"}, "has no train/loss for select=best_test"),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(tmp_path, question, message):
+    make_run(tmp_path / "a")
+    with pytest.raises(UserError, match=message):
+        grid_of(tmp_path, **question)
+
+
+def test_without_validation_there_is_no_best_on_it(tmp_path):
+    rows = [{"epoch": epoch, "step": epoch, "test/acc": 0.5} for epoch in range(3)]
+    make_run(tmp_path / "a", rows=rows)
+    with pytest.raises(UserError, match=r"has no select=best_val; it was measured on test"):
+        grid_of(tmp_path, select="best_val")
+
+
+def test_without_a_finished_run_there_is_no_table(tmp_path):
+    make_run(tmp_path / "a", status="failed", problem="boom")
+    with pytest.raises(UserError, match=r"there is no finished run \(.*a: failed\)"):
+        grid_of(tmp_path)
+
+
+def test_several_versions_and_machines_are_said(tmp_path):
+    make_run(tmp_path / "a", git={"revision": "x", "changed": True})
+    make_run(tmp_path / "b", seed=1, versions={"torch": "3"}, hardware={"cpu": "Y", "gpus": []}, precision="bf16-mixed")
+    notes = "\n".join(grid_of(tmp_path).notes)
+    for text in (
+        "several versions of torch: 2, 3",
+        "several processors: X, Y",
+        "2 revisions",
+        "1 of 2 runs",
+        "precisions",
+    ):
+        assert text in notes
