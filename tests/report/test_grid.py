@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from trees import make_run, make_tree
 
@@ -56,7 +57,6 @@ def test_means_and_stds_are_those_of_numpy(tmp_path, start, select):
 
 
 def test_the_table_is_that_of_pandas(tmp_path):
-    pd = pytest.importorskip("pandas")
     make_tree(tmp_path)
     grid = grid_of(tmp_path)
     rows = [

@@ -45,15 +45,11 @@ def mean_curves(
     return epochs, [float(each.mean()) for each in values], stds, [len(each) for each in values]
 
 
-def draw_curves(grid: Grid, metric: str) -> Figure | None:
-    """Means over the seeds by epoch, with bands of one standard deviation; one panel per column.
-
-    Returns:
-        The figure, or None if no run has kept its epochs.
+def draw_curves(grid: Grid, metric: str) -> Figure:
+    """Means over the seeds by epoch, with bands of one standard deviation; one panel per column in which a run has kept its
+    epochs, of which there must be one.
     """
     columns = [col for col in grid.cols if any(mean_curves(grid, row, col, metric)[0] for row in grid.rows)]
-    if not columns:
-        return None
     figure = Figure(figsize=(4.8 * len(columns), 3.8), layout="constrained")
     for axis, col in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns):
         for number, row in enumerate(grid.rows):
@@ -72,15 +68,9 @@ def draw_curves(grid: Grid, metric: str) -> Figure | None:
     return figure
 
 
-def draw_differences(comparisons: Sequence[Comparison], unit: str) -> Figure | None:
-    """Mean differences with their confidence intervals.
-
-    Returns:
-        The figure, or None if there is nothing to draw.
-    """
+def draw_differences(comparisons: Sequence[Comparison], unit: str) -> Figure:
+    """Mean differences with their confidence intervals, of those that have pairs."""
     shown = [each for each in comparisons if each.result is not None]
-    if not shown:
-        return None
     figure = Figure(figsize=(7.5, 1.0 + 0.34 * len(shown)), layout="constrained")
     axis: Axes = figure.subplots()
     for place, each in enumerate(reversed(shown)):

@@ -20,7 +20,7 @@ def write_report(found: Found, question: Question, pictures: bool = True) -> Doc
     Args:
         found: Runs.
         question: What is asked.
-        pictures: Whether to draw, which takes a moment.
+        pictures: Whether to draw, which takes a moment; without, pictures are there but empty.
 
     Raises:
         UserError: If the runs do not belong together, see ``build_grid``.
@@ -201,11 +201,10 @@ def _differences(grid: Grid, comparisons: Sequence[Comparison], name: str, pictu
         if its.unpaired
     ]
     blocks += [Items(left)] if left else []
-    if pictures:
-        figure = draw_differences(comparisons, unit)
-        if figure is not None:
-            caption = f"Means with {level} intervals; marks are pairs; open circles are not certified"
-            blocks.append(Figure(name, caption, svg_of(figure)))
+    if any(its.result for its in comparisons):
+        caption = f"Means with {level} intervals; marks are pairs; open circles are not certified"
+        svg = svg_of(draw_differences(comparisons, unit)) if pictures else ""
+        blocks.append(Figure(name, caption, svg))
     return blocks
 
 
@@ -270,15 +269,12 @@ def _costs(grid: Grid) -> list[Block]:
 
 
 def _curves(grid: Grid, pictures: bool) -> list[Block]:
-    if not pictures:
+    metric = grid.question.metric
+    counts = [max(mean_curves(grid, row, col, metric)[3], default=0) for row in grid.rows for col in grid.cols]
+    if not any(counts):
         return []
-    figure = draw_curves(grid, grid.question.metric)
-    if figure is None:
-        return []
-    seeds = max(
-        max(mean_curves(grid, row, col, grid.question.metric)[3], default=0) for row in grid.rows for col in grid.cols
-    )
-    return [Figure("curves", f"Mean over up to {seeds} runs; bands are one standard deviation", svg_of(figure))]
+    svg = svg_of(draw_curves(grid, metric)) if pictures else ""
+    return [Figure("curves", f"Mean over up to {max(counts)} runs; bands are one standard deviation", svg)]
 
 
 def _base_of(grid: Grid) -> Label:
