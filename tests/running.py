@@ -26,6 +26,7 @@ from torch import Tensor
 from alasca_pl import cli
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import compose_config
+from alasca_pl.core import interrupts
 from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.types import Progress, Targets
@@ -234,6 +235,7 @@ def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
         except SystemExit as stop:
             code = stop.code
         finally:
+            interrupts.uninstall()
             # Hydra puts handlers of its own in place, which write to the streams above.
             for handler in set(root.handlers) - set(handlers):
                 handler.close()

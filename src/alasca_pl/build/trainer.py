@@ -11,6 +11,7 @@ from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.callbacks.monitor import NoiseMonitor
 from alasca_pl.training.callbacks.scans import ScanCallback
+from alasca_pl.training.callbacks.stopping import Stopping
 
 
 def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L.Trainer:
@@ -44,6 +45,7 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
             logger=[make(node, save_dir=str(folder.path), config=config) for node in config["logger"].values() if node]
             or False,
             callbacks=[
+                Stopping(),
                 ParallelGuard(identity),
                 ScanCallback(),
                 NoiseMonitor(data.noisy_labels),

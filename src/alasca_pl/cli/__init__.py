@@ -1,10 +1,72 @@
-"""Commands: thin Hydra entries."""
+"""Commands. What they import is imported by the call, so that signals are heeded from the first moment."""
 
-from alasca_pl.cli.common import CONF_DIR
-from alasca_pl.cli.evaluate_command import evaluate
-from alasca_pl.cli.noise_command import noise
-from alasca_pl.cli.report_command import report
-from alasca_pl.cli.sweep_command import sweep
-from alasca_pl.cli.train_command import train
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from alasca_pl.core import interrupts
 
 __all__ = ["CONF_DIR", "evaluate", "noise", "report", "sweep", "train"]
+
+_PACKAGED = Path(__file__).parents[1] / "conf"
+# In a source checkout the configs lie beside src; in an installed package, inside it.
+CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+def train() -> None:
+    """``alasca-train``: train one run, or with ``-m`` one run per combination of values."""
+    with _stopping_well():
+        from alasca_pl.cli import train_command
+
+        train_command.train()
+
+
+def evaluate() -> None:
+    """``alasca-evaluate``: measure a checkpoint on a split of its data."""
+    with _stopping_well():
+        from alasca_pl.cli import evaluate_command
+
+        evaluate_command.evaluate()
+
+
+def noise() -> None:
+    """``alasca-noise``: make, inspect and verify files of noisy labels."""
+    with _stopping_well():
+        from alasca_pl.cli import noise_command
+
+        noise_command.noise()
+
+
+def report() -> None:
+    """``alasca-report``: tables, gains and comparisons of runs."""
+    with _stopping_well():
+        from alasca_pl.cli import report_command
+
+        report_command.report()
+
+
+def sweep() -> None:
+    """``alasca-sweep``: look at a sweep, and carry its records elsewhere."""
+    with _stopping_well():
+        from alasca_pl.cli import sweep_command
+
+        sweep_command.sweep()
+
+
+@contextlib.contextmanager
+def _stopping_well() -> Iterator[None]:
+    """End with one line and the status that shells give, should the command be told to stop."""
+    interrupts.install()
+    try:
+        yield
+    except interrupts.Interrupted as stop:
+        advice = stop.advice or "nothing has to be kept; the same command starts again"
+        sys.stdout.flush()
+        print(f"interrupted; {advice}", file=sys.stderr)
+        # Signals that come while the interpreter ends have nothing to stop any more, so they are still taken.
+        sys.exit(stop.status)
+    except BaseException:
+        interrupts.uninstall()
+        raise
+    interrupts.uninstall()

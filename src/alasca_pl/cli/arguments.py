@@ -69,6 +69,16 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     return [*config_dirs, *kept, *arguments, *own]
 
 
+def without_launchers(arguments: Sequence[str]) -> list[str]:
+    """Leave out what Lightning appends to the arguments of the ranks that it starts.
+
+    It writes the folder between double quotes as it is, which not every name survives; the first rank's arguments name it.
+    """
+    if len(arguments) >= 3 and arguments[-2].startswith("hydra.job.name=train_ddp_process_"):
+        return list(arguments[:-3])
+    return list(arguments)
+
+
 def option_name(override: str) -> str:
     """Name of the option that an override sets."""
     return override.split("=", 1)[0].lstrip("+~")

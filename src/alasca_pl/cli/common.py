@@ -16,10 +16,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from alasca_pl.core.errors import UserError
 
-_PACKAGED = Path(__file__).parents[1] / "conf"
-# In a source checkout the configs lie beside src; in an installed package, inside it.
-CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
-
 
 @contextlib.contextmanager
 def one_message() -> Iterator[None]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,6 +28,7 @@ class Composed(NamedTuple):
         remarks: What the log says of constants.
         name: Name of the primary config.
         overrides: Options of the command line, and the one that puts the constants in place.
+        run_dir: Hydra's folder for the output.
     """
 
     config: DictConfig
@@ -35,6 +37,7 @@ class Composed(NamedTuple):
     remarks: list[str]
     name: str
     overrides: list[str]
+    run_dir: str
 
 
 def compose_config(name: str, overrides: Sequence[str]) -> Composed:
@@ -51,7 +54,7 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
     Raises:
         UserError: If ``constants`` is not of the form that ``select`` describes.
     """
-    config, choices = _compose(name, overrides)
+    config, choices, run_dir = _compose(name, overrides)
     entries = OmegaConf.to_container(config[_NODE], resolve=False) if config.get(_NODE) else {}
     data = OmegaConf.select(config, "data.name", throw_on_missing=False)
     noise = _noise(config)
@@ -61,11 +64,11 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
     if applied:
         overrides.append(f"{_GROUP}=chosen")
         with in_place(applied):
-            config, choices = _compose(name, overrides)
+            config, choices, run_dir = _compose(name, overrides)
     with open_dict(config):
         config.pop(_NODE, None)
     choices.pop(_GROUP, None)
-    return Composed(config, choices, applied, said, name, overrides)
+    return Composed(config, choices, applied, said, name, overrides, run_dir)
 
 
 @contextlib.contextmanager
@@ -81,21 +84,33 @@ def in_place(applied: Sequence[Applied]) -> Iterator[None]:
         store.repo.pop(_GROUP, None)
 
 
+# Hydra makes the folder of a run before anything is checked; with this option the current one.
+NO_FOLDER = "hydra.run.dir=."
+
+
 def compose_command() -> Composed:
-    """Compose the config of the command that runs, inside ``hydra.main``."""
+    """Compose the config of the command that runs, inside ``hydra.main``, without the option ``NO_FOLDER``."""
     hydra = HydraConfig.get()
-    return compose_config(str(hydra.job.config_name), [*hydra.overrides.hydra, *hydra.overrides.task])
+    own = list(hydra.overrides.hydra)
+    if NO_FOLDER in own:
+        # The last one; Hydra appends options of its own.
+        del own[len(own) - 1 - own[::-1].index(NO_FOLDER)]
+    return compose_config(str(hydra.job.config_name), [*own, *hydra.overrides.task])
 
 
-def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any], str]:
     config = compose(name, list(overrides), return_hydra_config=True)
     choices = {
         group: choice for group, choice in config.hydra.runtime.choices.items() if not group.startswith("hydra/")
     }
+    # Outside of a command nobody asks for it, and it cannot be known.
+    run_dir = (
+        str(config.hydra.run.dir) if HydraConfig.initialized() and HydraConfig.get().mode != RunMode.MULTIRUN else ""
+    )
     # Kept by what interpolations with "hydra:" look at, which need not be this config.
     with open_dict(config):
         del config["hydra"]
-    return config, choices
+    return config, choices, run_dir
 
 
 def _noise(config: DictConfig) -> Noise:

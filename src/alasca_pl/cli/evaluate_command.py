@@ -7,8 +7,9 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
+from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import quote_paths
-from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_config
+from alasca_pl.cli.common import find_own_parts, one_message, plain_config
 
 
 def evaluate() -> None:

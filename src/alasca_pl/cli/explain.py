@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alasca_pl.cli.common import CONF_DIR
+from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import Composed, in_place
 
 _WIDTH = 60

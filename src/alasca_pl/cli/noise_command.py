@@ -9,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import option_name, quote_paths, quoted, unquoted
-from alasca_pl.cli.common import CONF_DIR, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.common import find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import compose_command
 from alasca_pl.core.errors import UserError
 

@@ -1,15 +1,12 @@
 """``alasca-train``."""
 
-import contextlib
 import logging
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,18 +15,23 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from alasca_pl.cli.arguments import option_name, quote_paths, quoted, resume_arguments, unquoted
-from alasca_pl.cli.common import CONF_DIR, config_dirs, find_own_parts, one_message, plain_config, quieten
-from alasca_pl.cli.composition import compose_command
+from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.arguments import (
+    option_name,
+    quote_paths,
+    quoted,
+    resume_arguments,
+    unquoted,
+    without_launchers,
+)
+from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.composition import NO_FOLDER, compose_command
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
+from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import job_digest
-from alasca_pl.core.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from alasca_pl.runs.training_run import Run
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,10 @@ _DISTRIBUTED = (
 )  # fmt: skip
 
 
+# Arguments with which Hydra answers a question instead of calling the command.
+_QUESTIONS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+
+
 def train() -> None:
     """``alasca-train``: train one run, or with ``-m`` one run per combination of values.
 
@@ -47,21 +53,22 @@ def train() -> None:
     """
     explains = "--explain" in sys.argv[1:]
     with one_message():
-        sys.argv[1:] = resume_arguments(
-            quote_paths(sweep_arguments([item for item in sys.argv[1:] if item != "--explain"]))
-        )
-        if explains and any(item in ("-m", "--multirun") for item in sys.argv):
+        given = without_launchers([item for item in sys.argv[1:] if item != "--explain"])
+        sys.argv[1:] = resume_arguments(quote_paths(sweep_arguments(given)))
+        multirun = any(item in ("-m", "--multirun") for item in sys.argv)
+        if explains and multirun:
             raise UserError("--explain takes one combination of values at a time; leave out -m")
+    find_own_parts()
     if explains:
         # Nothing is written: no folder of a run, no log.
-        sys.argv += ["hydra.run.dir=.", "hydra/job_logging=none"]
-        find_own_parts()
+        sys.argv += ["hydra/job_logging=none", NO_FOLDER]
         _explain()
         return
     if "TORCHELASTIC_RUN_ID" in os.environ and not any(option_name(item) == "hydra.run.dir" for item in sys.argv):
         # Each rank would put its own time into the folder's name.
         sys.argv.append(f"hydra.run.dir=runs/{os.environ['TORCHELASTIC_RUN_ID']}")
-    find_own_parts()
+    if not multirun and not any(item.split("=")[0] in _QUESTIONS for item in sys.argv[1:]):
+        sys.argv.append(NO_FOLDER)
     _train()
 
 
@@ -71,37 +78,32 @@ def _train(cfg: DictConfig) -> None:
     if hydra_config.mode == RunMode.MULTIRUN:
         _relaunch()
         return
-    # Imported late, so that a wrong option is reported at once.
-    from alasca_pl.report.summary import render
-    from alasca_pl.runs import training_run as runs
-
-    quieten()
-
-    with one_message():
+    with one_message(), RunLog() as run_log:
         composed = compose_command()
         config, choices = plain_config(composed.config), composed.choices
+        folder = Path(composed.run_dir).expanduser().absolute()
+        # Processes that Lightning starts get these arguments, too, and must find the same folder.
+        sys.argv[-1:] = [f"hydra.run.dir={quoted(str(folder))}"]
+        # Imported late, so that a wrong option is reported at once.
+        from alasca_pl.report.summary import render
+        from alasca_pl.runs import training_run as runs
+
+        quieten()
         overrides = list(hydra_config.overrides.task)
-        remarks = [*composed.remarks, *other_network(config, choices)]
-        folder = Path(hydra_config.runtime.output_dir)
-        try:
-            about = {
-                "overrides": overrides,
-                "config_dirs": config_dirs(),
-                "choices": choices,
-                "digest": job_digest(config),
-                "constants": [entry.name for entry in composed.applied],
-            }
-            run = runs.prepare(config, folder, about)
-        except UserError:
-            _remove_if_unused(folder)
-            raise
-        # Not before the run is accepted: the log may be that of a finished run.
-        for remark in remarks:
+        about = {
+            "overrides": overrides,
+            "config_dirs": config_dirs(),
+            "choices": choices,
+            "digest": job_digest(config),
+            "constants": [entry.name for entry in composed.applied],
+        }
+        run = runs.prepare(config, folder, about)
+        if run.trainer.is_global_zero:
+            # Not before the run is accepted: the log may be that of a finished run.
+            run_log.write_to(run.folder.log)
+        for remark in [*composed.remarks, *other_network(config, choices)]:
             log.info("%s", remark)
-        try:
-            record = runs.train(run)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            raise SystemExit(_interrupted(run, stop)) from stop
+        record = runs.train(run)
     if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
@@ -111,29 +113,6 @@ def _train(cfg: DictConfig) -> None:
 def _explain(cfg: DictConfig) -> None:
     with one_message():
         print(explain(compose_command()))
-
-
-def _remove_if_unused(folder: Path) -> None:
-    """Remove the folder of a run that was refused, if Hydra's empty log is all that is in it."""
-    empty_log = RunFolder(folder).log
-    if not folder.is_dir() or [(file, file.stat().st_size) for file in folder.iterdir()] != [(empty_log, 0)]:
-        return
-    # Where open files cannot be removed the folder stays.
-    with contextlib.suppress(OSError):
-        empty_log.unlink()
-        folder.rmdir()
-        folder.parent.rmdir()
-
-
-def _interrupted(run: "Run", stop: BaseException) -> int:
-    """Say how a run that was told to stop goes on, and return the status that shells give such a command."""
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-    if run.trainer.is_global_zero:
-        last = run.folder.last
-        way_on = f"go on with {shlex.join(['alasca-train', f'ckpt_path={last}'])}"
-        print(f"interrupted; {way_on if last.is_file() else 'there is no checkpoint yet'}", file=sys.stderr)
-    return 128 + (signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT)
 
 
 def comparison(overrides: Sequence[str]) -> str:

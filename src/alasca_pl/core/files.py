@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from alasca_pl.core.interrupts import postponed
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a temporary file and rename it, so that a killed process leaves the old file or the new one.
@@ -14,6 +16,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         path: The file to write; its folder is created if needed.
         write: Called with the open binary file.
     """
+    with postponed():
+        _write(path, write)
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "train.log"
 
     @property
+    def lock_name(self) -> str:
+        """Name of the file that is there while a process works in the folder."""
+        return ".lock"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"

@@ -1,6 +1,8 @@
 """One run, from a resolved config to its folder."""
 
 import logging
+import shlex
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import lightning as L
 import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files
@@ -19,6 +22,8 @@ from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically
+from alasca_pl.core.folder_lock import FolderLock
+from alasca_pl.core.interrupts import Interrupted, postponed
 from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status
 from alasca_pl.core.rows import read_rows
@@ -50,6 +55,7 @@ class Run:
         trainer: The trainer.
         checkpoint: Checkpoint to go on from, or None.
         record: What is known of the run so far.
+        lock: What keeps others out of the folder, or None on other ranks than the first.
     """
 
     config: Config
@@ -59,10 +65,13 @@ class Run:
     trainer: L.Trainer
     checkpoint: Path | None
     record: RunRecord
+    lock: FolderLock | None = None
 
 
 def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
     """Build a run and check everything that can be checked before training.
+
+    The folder is locked until ``train`` ends. Nothing is written into it; if the run is refused, no folder is left.
 
     Args:
         config: Resolved config as plain containers.
@@ -72,19 +81,32 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
     Raises:
         UserError: If something is wrong; the message says what and how to go on.
     """
-    checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
     for name, least in (("epochs", 1), ("seed", 0)):
         value = config[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    run_folder = RunFolder(folder)
+    if _rank() != 0:
+        return _prepare(config, run_folder, about, None)
+    lock = FolderLock(run_folder.path, run_folder.lock_name)
+    lock.acquire()
+    try:
+        return _prepare(config, run_folder, about, lock)
+    except BaseException:
+        with postponed():
+            lock.undo()
+        raise
+
+
+def _prepare(config: Config, run_folder: RunFolder, about: dict[str, Any], lock: FolderLock | None) -> Run:
+    checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
     # The run must find its data again from any folder.
     config = absorb_files(absolute_paths(config))
-    run_folder = RunFolder(folder)
-    previous = _check_folder(run_folder, checkpoint)
+    previous = _check_folder(run_folder, checkpoint, config)
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
         _check_config(stored[CHECKPOINT_KEY]["config"], config)
-        _check_epochs(stored, previous, config["epochs"])
+        _check_epochs(stored, previous, config)
     L.seed_everything(config["seed"] % 2**32, verbose=False)
     data = build_data(config)
     if stored is not None:
@@ -109,7 +131,7 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
     networks: list[Network] = list(module.method.networks)  # type: ignore[arg-type]
     record = RunRecord(
         status="running",
-        folder=str(folder),
+        folder=str(run_folder.path),
         started=previous.started if previous else environment.now(),
         seed=config["seed"],
         split_seed=config["data"].get("split_seed"),
@@ -131,14 +153,14 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         hardware=environment.hardware(),
         processes=trainer.num_devices * trainer.num_nodes,
         precision=str(trainer.precision),
-        sessions=previous.sessions if previous else [],
+        sessions=previous.sessions if previous and checkpoint else [],
         config=config,
         initial_weights=[weights_digest(network) for network in networks],
         train_split=split_digest(data.noisy_labels.index),
         parameters=parameter_counts(networks[0]),
         **about,
     )
-    return Run(config, run_folder, data, module, trainer, checkpoint, record)
+    return Run(config, run_folder, data, module, trainer, checkpoint, record, lock)
 
 
 def _noise_record(labels: NoisyLabels) -> NoiseRecord:
@@ -150,7 +172,29 @@ def train(run: Run) -> RunRecord:
 
     Returns:
         The record. On processes other than the first it lacks the metrics.
+
+    Raises:
+        Interrupted: If the process is told to stop. Its ``advice`` says how the run goes on.
     """
+    try:
+        return _train(run)
+    except Interrupted as stop:
+        stop.advice = _way_on(run)
+        raise
+    finally:
+        if run.lock is not None:
+            run.lock.undo()
+
+
+def _way_on(run: Run) -> str:
+    if run.record.status == "finished":
+        return f"the run is finished: {run.folder.path}"
+    if run.folder.last.is_file():
+        return f"go on with {shlex.join(['alasca-train', f'ckpt_path={run.folder.last}'])}"
+    return "there is no checkpoint yet; the same command starts the run again"
+
+
+def _train(run: Run) -> RunRecord:
     start = time.monotonic()
     session = SessionRecord(environment.now(), str(run.checkpoint) if run.checkpoint else None)
     run.record.sessions = [*run.record.sessions, session]
@@ -160,7 +204,11 @@ def train(run: Run) -> RunRecord:
     try:
         run.trainer.fit(run.module, run.data, ckpt_path=run.checkpoint)
         status = "finished"
-    except (KeyboardInterrupt, SystemExit):
+    except SIGTERMException as stop:
+        # From Lightning's own handlers, which are in force under Slurm.
+        status = "interrupted"
+        raise Interrupted(signal.SIGTERM) from stop
+    except (Interrupted, KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
     except ImageError as error:
@@ -178,12 +226,22 @@ def train(run: Run) -> RunRecord:
         seconds = [callback.seconds for callback in run.trainer.callbacks if isinstance(callback, History)]  # type: ignore[attr-defined]
         run.record.duration_seconds = round(max(session.seconds, *seconds), 2)
         if run.trainer.is_global_zero:
-            _end(run, status, problem)
+            with postponed():
+                _end(run, status, problem)
     return run.record
 
 
 @rank_zero_only
 def _begin(run: Run) -> None:
+    with postponed():
+        _write_first(run)
+
+
+def _write_first(run: Run) -> None:
+    if run.checkpoint is None:
+        # Left by a run that was interrupted before its first checkpoint.
+        for file in (run.folder.metrics, run.folder.curves, run.folder.best):
+            file.unlink(missing_ok=True)
     text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
     write_atomically(run.folder.config, lambda file: file.write(text.encode()))
     run.data.noisy_labels.save(run.folder.noise)
@@ -220,8 +278,8 @@ def _rank() -> int:
     return getattr(rank_zero_only, "rank", None) or 0
 
 
-def _check_folder(folder: RunFolder, checkpoint: Path | None) -> RunRecord | None:
-    """Return the record of the run that is resumed, or None."""
+def _check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> RunRecord | None:
+    """Return the record of the run that is resumed or started again, or None."""
     if _rank() != 0:
         return None
     elsewhere = "choose another folder with hydra.run.dir=..."
@@ -243,6 +301,9 @@ def _check_folder(folder: RunFolder, checkpoint: Path | None) -> RunRecord | Non
         return record
     if record.status == "finished":
         raise UserError(f"{folder.path} already holds a finished run; {elsewhere}")
+    if checkpoint is None and not folder.last.is_file() and not differing_keys(record.config, config):
+        # The lock is ours, so nobody trains it any more; there is nothing to lose.
+        return record
     way_on = f"go on with ckpt_path={folder.last} or " if folder.last.is_file() else ""
     raise UserError(f"{folder.path} already holds a run with status {record.status!r}; {way_on}{elsewhere}")
 
@@ -257,11 +318,16 @@ def _check_config(old: Config, new: Config) -> None:
         )
 
 
-def _check_epochs(stored: dict[str, Any], previous: RunRecord | None, epochs: int) -> None:
+def _check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config) -> None:
     done = len(stored["callbacks"][History.__qualname__]["rows"])
-    if done > epochs or (done == epochs and previous is not None and previous.status == "finished"):
+    asked, name = config["trainer"]["max_epochs"], "trainer.max_epochs"
+    if asked == config["epochs"]:
+        name = "epochs"
+    if asked is None or asked < 0:
+        return
+    if done > asked or (done == asked and previous is not None and previous.status == "finished"):
         raise UserError(
-            f"the checkpoint has {done} finished epochs, epochs={epochs} asks for no more; give a larger number"
+            f"the checkpoint has {done} finished epochs, {name}={asked} asks for no more; give a larger number"
         )
 
 
