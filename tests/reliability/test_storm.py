@@ -33,7 +33,8 @@ class Slow(L.Callback):
 
 def _start(folder, *overrides):
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{TESTS / 'reliability'}"}
+    path = [str(TESTS), str(TESTS / "reliability"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, "-m", "alasca_pl.cli", *TINY, "epochs=10", *overrides, f"hydra.run.dir={folder}"]
     # A session of its own, so that a kill reaches every process of the run.
     return subprocess.Popen(
@@ -113,6 +114,26 @@ def test_a_run_that_is_told_to_stop_says_how_it_goes_on(tmp_path, told, status):
     assert '"status": "interrupted"' in (folder / "record.json").read_text()
     _finish(_start(folder, f"ckpt_path={last}"))
     assert '"status": "finished"' in (folder / "record.json").read_text()
+
+
+@pytest.mark.parametrize(("told", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("everyone", [False, True], ids=["rank 0 alone", "all ranks"])
+def test_two_processes_that_are_told_to_stop_end_as_one(tmp_path, everyone, told, status):
+    """Told alone, rank 0 was killed by Lightning, which saw the other one die."""
+    folder = tmp_path / 'it\'s a "run" \\'
+    process = _start(folder, "trainer=ddp", "trainer.accelerator=cpu", "epochs=200", SLOW)
+    while not (folder / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    if everyone:
+        os.killpg(process.pid, told)
+    else:
+        process.send_signal(told)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "interrupted; go on with alasca-train" in output and "Traceback" not in output
+    assert not _alive(process.pid)
+    assert '"status": "interrupted"' in (folder / "record.json").read_text()
 
 
 @pytest.mark.parametrize("victim", ["first", "second"])

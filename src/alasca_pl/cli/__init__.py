@@ -39,7 +39,7 @@ def noise() -> None:
 
 
 def report() -> None:
-    """``alasca-report``: tables, gains and comparisons of runs."""
+    """``alasca-report``: tables, comparisons and curves of finished runs."""
     with _stopping_well():
         from alasca_pl.cli import report_command
 
