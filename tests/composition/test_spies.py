@@ -30,7 +30,8 @@ def with_other_truth(config):
     data.noisy_labels = dataclasses.replace(labels, clean_label=clean)
     assert data.noisy_labels.digest == labels.digest
     # The reader's own labels, and those that accuracy is measured against, are truths, too.
-    data._parts["train"] = dataclasses.replace(data._parts["train"], labels=clean)
+    splits = data._prepared.splits
+    splits["train"] = dataclasses.replace(splits["train"], labels=clean)
     for part in ("val", "test"):
         data._labels[part] = (data._labels[part] + 1) % classes
     data.facts = data.facts._replace(realised_rate=data.noisy_labels.realised_rate)
