@@ -26,12 +26,13 @@ from alasca_pl.cli.arguments import (
 )
 from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import NO_FOLDER, compose_command
+from alasca_pl.cli.constants import merged_values
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.experiment import job_digest
+from alasca_pl.core.experiment import identity, job_digest
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ def _train(cfg: DictConfig) -> None:
             "choices": choices,
             "digest": job_digest(config),
             "constants": [entry.name for entry in composed.applied],
+            "constants_set": list(identity(merged_values(composed.applied))),
         }
         run = runs.prepare(config, folder, about)
         if run.trainer.is_global_zero:

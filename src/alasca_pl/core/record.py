@@ -106,7 +106,8 @@ class RunRecord:
         problem: Why the run failed, or None.
         metrics: Figures of the run, see ``report.summary.summarise``.
         initial_weights: SHA-256 of each network as it was before training, without its auxiliary heads. Empty in records of
-            earlier versions, as are the next two.
+            earlier versions, as are the next three.
+        constants_set: Names of the values that the applied constants set.
         train_split: SHA-256 of the positions of the training samples in the data set.
         parameters: Numbers of trained parameters of one network: ``main`` and ``aux_heads``.
         schema: Version of this schema.
@@ -140,6 +141,7 @@ class RunRecord:
     problem: str | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     initial_weights: list[str] = field(default_factory=list)
+    constants_set: list[str] = field(default_factory=list)
     train_split: str | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA

@@ -250,15 +250,11 @@ def own_keys(question: Question) -> tuple[str, ...]:
 
 
 def constants_of(run: SavedRun) -> set[str]:
-    """Names that the applied constants of a run's method set."""
-    entries = run.record.config.get("constants") or {}
-    names: set[str] = set()
-    for name, entry in entries.items():
-        if isinstance(entry, Mapping) and any(item.startswith(name) for item in run.record.constants):
-            names |= set(identity(entry.get("set") or {}))
-            for values in (entry.get("by_rate") or {}).values():
-                names |= set(identity(values or {}))
-    return names
+    """Names that the applied constants of a run's method set; those that they may set where the record does not say which."""
+    record = run.record
+    if record.constants and not record.constants_set:
+        return {"suggested", "optim"}
+    return set(record.constants_set)
 
 
 def _check_differences(runs: Sequence[SavedRun], question: Question) -> list[tuple[str, str]]:

@@ -22,7 +22,9 @@ _SLOTS = (
 _HOMES: dict[str, tuple[str, ...]] = {
     "method": _SLOTS,
     "alasca": ("regularizers", "aux"),
+    "component": (*_SLOTS, "aux"),
     "noise": ("noise", "suggested.noise_rate"),
+    "setting": ("noise", "suggested.noise_rate"),
     "rate": ("noise.rate", "suggested.noise_rate"),
     "data": ("data", "suggested", "noise.root", "noise.path"),
     "seed": ("seed",),
@@ -34,6 +36,17 @@ _HOMES: dict[str, tuple[str, ...]] = {
 def homes(keys: Iterable[str]) -> tuple[str, ...]:
     """Beginnings of the config's names that belong to some keys."""
     return tuple(dict.fromkeys(home for key in keys for home in _HOMES.get(key, (key,))))
+
+
+def groups_of(keys: Iterable[str]) -> tuple[str, ...]:
+    """Options of a command line that choose what belongs to some keys."""
+    owned: dict[str, tuple[str, ...]] = {
+        "noise": ("noise", "setting"),
+        "rate": ("noise", "setting"),
+        "setting": ("noise", "setting"),
+    }
+    owned |= dict.fromkeys(("method", "alasca", "component"), ("method", "alasca", "component"))
+    return tuple(dict.fromkeys(group for key in keys for group in owned.get(key, (key,))))
 
 
 def belongs(name: str, to: Sequence[str]) -> bool:

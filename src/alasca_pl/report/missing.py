@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alasca_pl.report.grid import Grid, Label, label_text
-from alasca_pl.report.keys import ABSENT, RULE, belongs, homes, text_of, value_of
+from alasca_pl.report.keys import ABSENT, RULE, belongs, groups_of, homes, text_of, value_of
 from alasca_pl.report.saved import PlannedRun, SavedRun
 
 _GROUPS = ("method", "alasca", "noise", "data")
@@ -43,7 +43,7 @@ def missing_runs(grid: Grid, planned: Sequence[PlannedRun]) -> list[Missing]:
         for col in grid.cols:
             have = grid.cell(row, col)
             for seed in grid.seeds:
-                if seed in have or not _can_exist(grid, row, col):
+                if seed in have or _is_there(grid, row, col, seed):
                     continue
                 pairs = [(key, value) for key, value in zip(question.keys, (*row, *col)) if key != RULE]
                 cell = label_text(tuple(value for _, value in pairs))
@@ -52,19 +52,18 @@ def missing_runs(grid: Grid, planned: Sequence[PlannedRun]) -> list[Missing]:
     return sorted(found.values(), key=lambda each: (each.cell, each.seed))
 
 
-def _can_exist(grid: Grid, row: Label, col: Label) -> bool:
-    """A rule of prediction that a run does not have is no missing run."""
+def _is_there(grid: Grid, row: Label, col: Label, seed: int) -> bool:
+    """Whether the run exists and only lacks the cell's rule of prediction."""
     keys = grid.question.keys
     if RULE not in keys:
-        return True
+        return False
     place = keys.index(RULE)
 
     def without(labels: Label) -> Label:
         return tuple(value for number, value in enumerate(labels) if number != place)
 
     wanted = without((*row, *col))
-    others = [cell for (a, b), cell in grid.cells.items() if without((*a, *b)) == wanted]
-    return not others and (*row, *col)[place] == "main"
+    return any(seed in cell for (a, b), cell in grid.cells.items() if without((*a, *b)) == wanted)
 
 
 def _derived(grid: Grid, row: Label, col: Label, seed: int) -> str:
@@ -73,18 +72,21 @@ def _derived(grid: Grid, row: Label, col: Label, seed: int) -> str:
     same_cell = grid.cell(row, col)
     here = _first(grid, row=row) if not same_cell else next(iter(same_cell.values())).run
     there = _first(grid, col=col) if not same_cell else here
-    owned = homes(key for key in question.cols if key != RULE)
+    cols = [key for key in question.cols if key != RULE]
+    owned = (*homes(cols), *groups_of(cols))
     words = [item for item in here.record.overrides if not belongs(_name(item), (*owned, "seed"))]
-    given = {_name(item) for item in words}
     added = [item for item in there.record.overrides if belongs(_name(item), owned)]
-    for keys, run, where in ((question.rows, here, words), (question.cols, there, added)):
+    for keys, run, where in ((question.rows, here, words), (cols, there, added)):
         for key in keys:
+            # What the sweep's line leaves to the defaults is said here, so that the line stands alone.
             name = "noise.rate" if key == "rate" else key
             value = run.record.choices.get(key) if key in _GROUPS else value_of(run, key)
-            # What the sweep's line leaves to the defaults is said here, so that the line stands alone.
-            if key != RULE and value not in (None, ABSENT) and not any(_name(item) == name for item in where):
-                where.append(f"{name}={value if isinstance(value, str) else text_of(value)}")
-    words = [item for item in words if _name(item) in given or _name(item) not in {_name(each) for each in added}]
+            chosen = {"noise": "setting", "rate": "setting", "method": "component", "alasca": "component"}.get(key)
+            if key == RULE or value in (None, ABSENT) or {name, chosen} & {_name(item) for item in where}:
+                continue
+            where.append(f"{name}={text_of(value)}")
+    seen = {_name(item) for item in added}
+    words = [item for item in words if _name(item) not in seen]
     return _command([*words, *added, f"seed={seed}"], here.sweep)
 
 

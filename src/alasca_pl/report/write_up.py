@@ -148,7 +148,7 @@ def _differences(grid: Grid, comparisons: Sequence[Comparison], name: str, pictu
             interval = (
                 "–" if result.low is None else f"{_signed(result.low, question)} to {_signed(result.high, question)}"
             )
-            effect = "–" if result.effect is None else f"{result.effect:+.2f}"
+            effect = "–" if result.effect is None else _signed(result.effect)
             cells = [_signed(result.mean, question), interval, _p(result.p), _p(its.adjusted), effect]
             full = [
                 repr(result.mean), *map(_full, (result.std, result.low, result.high, result.p, its.adjusted, result.effect)),
