@@ -23,6 +23,7 @@ from alasca_pl.build.trainer import build_trainer
 from alasca_pl.cli.composition import Composed, compose_config
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import ScanningPart
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.training.module import NoisyLabelModule
@@ -661,7 +662,7 @@ def test_groups_of_the_command_line_take_the_place_of_the_usual_map():
 @pytest.mark.parametrize("trainer", sorted(set(GROUPS["trainer"]) - {"gpu"}))
 def test_every_trainer_builds(tmp_path, digits, trainer, callbacks):
     config = config_for(f"trainer={trainer}", "trainer.accelerator=cpu", f"callbacks={callbacks}")
-    made = build_trainer(config, digits, tmp_path)
+    made = build_trainer(config, digits, RunFolder(tmp_path))
     assert made.num_devices == (2 if trainer == "ddp" else 1)
     assert made.max_epochs == (2 if trainer == "smoke" else 60)
     names = [type(callback).__name__ for callback in made.callbacks]
@@ -672,14 +673,14 @@ def test_every_trainer_builds(tmp_path, digits, trainer, callbacks):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_trainer_on_gpus_says_that_there_is_none(tmp_path, digits):
     with pytest.raises(UserError, match=r"trainer: .*"):
-        build_trainer(config_for("trainer=gpu"), digits, tmp_path)
+        build_trainer(config_for("trainer=gpu"), digits, RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize("logger", GROUPS["logger"])
 def test_every_logger_builds(tmp_path, digits, logger):
     if "wandb" in logger and importlib.util.find_spec("wandb") is None:
         pytest.skip("wandb is not installed")
-    made = build_trainer(config_for(f"logger={logger}", "trainer.accelerator=cpu"), digits, tmp_path)
+    made = build_trainer(config_for(f"logger={logger}", "trainer.accelerator=cpu"), digits, RunFolder(tmp_path))
     kinds = [type(one).__name__ for one in made.loggers]
     assert kinds == {"none": [], "csv": ["CSVLogger"]}.get(logger, ["WandbLogger"])
 
@@ -689,5 +690,5 @@ def test_every_debug_overlay_builds(tmp_path, debug):
     config = config_for(f"debug={debug}")
     data = build_data(config)
     build_module(config, data.facts).configure_optimizers()
-    made = build_trainer(config, data, tmp_path)
+    made = build_trainer(config, data, RunFolder(tmp_path))
     assert made.max_epochs == {"one_batch": 1, "overfit": 50, "profile": 2}[debug]
