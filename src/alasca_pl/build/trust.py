@@ -1,10 +1,14 @@
 """What a config of unknown origin may call."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hydra.errors import HydraException
 
 from alasca_pl.core.errors import UserError
 
@@ -50,3 +54,43 @@ def refuse_foreign_targets(value: Any, path: Path) -> None:
     if isinstance(value, list | tuple):
         for item in value:
             refuse_foreign_targets(item, path)
+
+
+def refuse_foreign_overrides(overrides: Sequence[str], path: Path) -> None:
+    """Refuse options of a command that would call, or might make a config that calls, anything foreign.
+
+    Args:
+        overrides: Overrides in Hydra's grammar.
+        path: Where they are from, for the message.
+
+    Raises:
+        UserError: If one does.
+    """
+    for item in overrides:
+        name, _, text = item.partition("=")
+        name = name.lstrip("+~")
+        try:
+            value: Any = _plain(OverridesParser.create().parse_override(item).value())
+        except HydraException:
+            value = None
+        # Resolvers make configs from text, options of Hydra's own call classes, and groups might be files elsewhere.
+        if (
+            (value is None and text not in ("null", ""))
+            or name.startswith("hydra")
+            or ".." in text
+            or re.search(r"\$\{[^}]*:", text)
+        ):
+            raise UserError(
+                f"{path} would set the option {item}; if you know where the file comes from, allow it with trust=true"
+            )
+        for word in reversed(name.split(".")):
+            value = {word: value}
+        refuse_foreign_targets(value, path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.text if isinstance(value, QuotedString) else value

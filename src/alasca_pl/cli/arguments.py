@@ -1,72 +1,103 @@
-"""Arguments of commands before Hydra reads them."""
+"""Arguments of commands: read before Hydra reads them, and written such that Hydra reads the same."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.record import RunRecord
 from alasca_pl.core.run_folder import RunFolder
 
+# Options whose values are paths also if they look like a list or a choice, e.g. a folder named [1] or a,b.
 _PATHS = (
     "ckpt_path", "output", "plot", "data.root", "data.path", "data.extract_to", "noise.path", "noise.root",
     "noise.like.path", "noise.like.root", "hydra.run.dir", "hydra.sweep.dir",
 )  # fmt: skip
+_MULTIRUN = ("-m", "--multirun")
+# Options of Hydra's that take a value as the next word.
+_WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 
 
 def quoted(value: str) -> str:
-    """Quote a value for Hydra's grammar."""
-    escaped = value.replace("'", "\\'")
-    return f"'{escaped}'"
+    r"""Write a text such that Hydra takes it as it is, also with quotes, backslashes and ``${`` in it.
+
+    Example:
+        >>> print(quoted("it's"))
+        'it\'s'
+    """
+    literal = re.sub(r"(\\*)\$\{", lambda match: match.group(1) * 2 + r"\${", value)
+    return QuotedString(text=literal, quote=Quote.single).with_quotes()
 
 
 def unquoted(override: str) -> str:
-    """Undo ``quote_paths``, which will be applied again."""
+    """Undo ``quote_paths``, which will be applied again when the command is typed."""
     name, _, value = override.partition("=")
-    if name in _PATHS and len(value) > 1 and value[0] == value[-1] == "'":
-        value = value[1:-1].replace("\\'", "'")
-        return f"{name}={value}"
-    return override
+    parsed = _parse(override) if value[:1] == "'" else None
+    if parsed is None or not isinstance(parsed.value(), str):
+        return override
+    plain = f"{name}={parsed.value()}"
+    return plain if quote_paths([plain]) == [override] else override
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """Quote values that are paths, so that Hydra takes blanks, commas, brackets and accents in them as they are."""
-    if any(item in ("-m", "--multirun") for item in arguments):
-        # There a comma separates values.
-        return list(arguments)
-    result = []
-    for item in arguments:
-        name, _, value = item.partition("=")
-        plain = not value or value == "null" or value[0] in "'\"" or "${" in value
-        result.append(item if name not in _PATHS or plain else f"{name}={quoted(value)}")
-    return result
+    """Quote values that Hydra would not take as they are, such as paths with blanks, commas, brackets or accents.
+
+    Values that Hydra understands stay as they are. ``${`` stays an interpolation. A leading ``~`` of a path is expanded.
+    """
+    # With -m a comma separates values.
+    multirun = any(item in _MULTIRUN for item in arguments)
+    return [item if _is_option(arguments, place) else _quote(item, multirun) for place, item in enumerate(arguments)]
+
+
+def ordered(arguments: Sequence[str]) -> list[str]:
+    """Put options before overrides, which Hydra takes in one block only."""
+    options = [item for place, item in enumerate(arguments) if _is_option(arguments, place)]
+    return [*options, *(item for place, item in enumerate(arguments) if not _is_option(arguments, place))]
 
 
 def resume_arguments(arguments: Sequence[str]) -> list[str]:
     """Complete a command that resumes a run: its own overrides first, its own folder for the output.
 
+    The overrides come from the checkpoint. A checkpoint from a stranger may hold any, so those that would call something
+    from outside this package are refused unless ``trust=true`` is given, as when a run is opened.
+
     Args:
         arguments: The command's arguments.
 
     Returns:
-        The arguments as they are, unless one of them is ``ckpt_path=RUN/checkpoints/NAME.ckpt``.
+        The arguments without ``trust``, and otherwise as they are, unless one of them is
+        ``ckpt_path=RUN/checkpoints/NAME.ckpt`` or ``ckpt_path=RUN``.
 
     Raises:
-        UserError: If that names no run.
+        UserError: If that names no run, or its overrides are refused.
     """
-    given = [item.split("=", 1)[1] for item in arguments if item.startswith("ckpt_path=")]
-    if not given or given[-1] in ("", "null"):
+    trust = any(item.lower() == "trust=true" for item in arguments)
+    arguments = [item for item in arguments if option_name(item) != "trust"]
+    given = [item for item in arguments if item.startswith("ckpt_path=")]
+    name = _text(given[-1]) if given else None
+    if not name or name == "null":
         return list(arguments)
-    checkpoint = Path(given[-1].strip("'\"").replace("\\'", "'")).resolve()
+    checkpoint = Path(name).expanduser().resolve()
+    if checkpoint.is_dir():
+        checkpoint = RunFolder(checkpoint).last
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
     folder = RunFolder.of_checkpoint(checkpoint)
-    record = RunRecord.read(folder.record) if folder.record.is_file() else None
-    saved = record.overrides if record else []
-    config_dirs = record.config_dirs if record and "--config-dir" not in arguments else []
+    # Imported late, because it needs torch.
+    from alasca_pl.runs.resume import refuse_foreign_command, saved_command
+
+    saved, config_dirs = saved_command(checkpoint)
     new_names = {option_name(item) for item in arguments}
     kept = [item for item in saved if option_name(item) not in new_names and option_name(item) != "ckpt_path"]
+    config_dirs = [] if "--config-dir" in arguments else config_dirs
+    if not trust:
+        refuse_foreign_command(kept, config_dirs, checkpoint)
+    others = [item for item in arguments if not item.startswith("ckpt_path=")]
     own = [] if "hydra.run.dir" in new_names else [f"hydra.run.dir={quoted(str(folder.path))}"]
-    return [*config_dirs, *kept, *arguments, *own]
+    return ordered([*config_dirs, *kept, *others, f"ckpt_path={quoted(str(checkpoint))}", *own])
 
 
 def without_launchers(arguments: Sequence[str]) -> list[str]:
@@ -82,3 +113,43 @@ def without_launchers(arguments: Sequence[str]) -> list[str]:
 def option_name(override: str) -> str:
     """Name of the option that an override sets."""
     return override.split("=", 1)[0].lstrip("+~")
+
+
+def _is_option(arguments: Sequence[str], place: int) -> bool:
+    return arguments[place].startswith("-") or (place > 0 and arguments[place - 1] in _WITH_VALUE)
+
+
+def _parse(override: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
+
+
+def _quote(item: str, multirun: bool) -> str:
+    name, _, value = item.partition("=")
+    is_path = name in _PATHS
+    if is_path and value.startswith("~"):
+        value = str(Path(value).expanduser())
+        item = f"{name}={value}"
+    if not value or value == "null" or value[0] in "'\"":
+        return item
+    parsed = _parse(item)
+    if parsed is None:
+        return f"{name}={_as_typed(value)}" if re.fullmatch(r"[+~]*[\w./@:-]+", name) else item
+    if multirun or not is_path:
+        return item
+    plain = not parsed.is_sweep_override() and parsed.value() == value
+    return item if plain else f"{name}={_as_typed(value)}"
+
+
+def _as_typed(value: str) -> str:
+    # What a user types between ${ and } is an interpolation.
+    return QuotedString(text=value, quote=Quote.single).with_quotes()
+
+
+def _text(override: str) -> str:
+    """The text that an override gives an option."""
+    parsed = _parse(override)
+    value = override.partition("=")[2] if parsed is None or parsed.is_sweep_override() else parsed.value()
+    return re.sub(r"(\\*)\\\$\{", lambda match: match.group(1)[: len(match.group(1)) // 2] + "${", str(value or ""))

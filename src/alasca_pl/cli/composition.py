@@ -88,14 +88,19 @@ def in_place(applied: Sequence[Applied]) -> Iterator[None]:
 NO_FOLDER = "hydra.run.dir=."
 
 
+def given_overrides(kind: str) -> list[str]:
+    """Overrides of the command that runs, ``task`` or ``hydra``, as they were given."""
+    # Read as values of a config they would lose the escapes of what looks like an interpolation.
+    return list(OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)[kind])  # type: ignore[call-overload,index]
+
+
 def compose_command() -> Composed:
     """Compose the config of the command that runs, inside ``hydra.main``, without the option ``NO_FOLDER``."""
-    hydra = HydraConfig.get()
-    own = list(hydra.overrides.hydra)
+    own = given_overrides("hydra")
     if NO_FOLDER in own:
         # The last one; Hydra appends options of its own.
         del own[len(own) - 1 - own[::-1].index(NO_FOLDER)]
-    return compose_config(str(hydra.job.config_name), [*own, *hydra.overrides.task])
+    return compose_config(str(HydraConfig.get().job.config_name), [*own, *given_overrides("task")])
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any], str]:

@@ -8,13 +8,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
-from alasca_pl.cli.arguments import quote_paths
+from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config
 
 
 def evaluate() -> None:
     """``alasca-evaluate``: measure a checkpoint on a split of its data."""
-    sys.argv[1:] = quote_paths(sys.argv[1:])
+    sys.argv[1:] = ordered(quote_paths(sys.argv[1:]))
     find_own_parts()
     _evaluate()
 

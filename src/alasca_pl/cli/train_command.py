@@ -18,6 +18,7 @@ from rich.console import Console
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import (
     option_name,
+    ordered,
     quote_paths,
     quoted,
     resume_arguments,
@@ -25,7 +26,7 @@ from alasca_pl.cli.arguments import (
     without_launchers,
 )
 from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
-from alasca_pl.cli.composition import NO_FOLDER, compose_command
+from alasca_pl.cli.composition import NO_FOLDER, compose_command, given_overrides
 from alasca_pl.cli.constants import merged_values
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
@@ -55,7 +56,7 @@ def train() -> None:
     explains = "--explain" in sys.argv[1:]
     with one_message():
         given = without_launchers([item for item in sys.argv[1:] if item != "--explain"])
-        sys.argv[1:] = resume_arguments(quote_paths(sweep_arguments(given)))
+        sys.argv[1:] = resume_arguments(ordered(quote_paths(sweep_arguments(given))))
         multirun = any(item in ("-m", "--multirun") for item in sys.argv)
         if explains and multirun:
             raise UserError("--explain takes one combination of values at a time; leave out -m")
@@ -90,7 +91,7 @@ def _train(cfg: DictConfig) -> None:
         from alasca_pl.runs import training_run as runs
 
         quieten()
-        overrides = list(hydra_config.overrides.task)
+        overrides = given_overrides("task")
         about = {
             "overrides": overrides,
             "config_dirs": config_dirs(),

@@ -42,7 +42,20 @@ def facts_of(checkpoint: dict[str, Any]) -> DataFacts:
     return DataFacts(**values)
 
 
-def pack(config: dict[str, Any], facts: DataFacts) -> dict[str, Any]:
-    """Return config and facts as plain containers for a checkpoint."""
+def command_of(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the overrides and the options for folders of configs of the command that wrote a checkpoint.
+
+    Raises:
+        UserError: If they are no texts.
+    """
+    stored = checkpoint[CHECKPOINT_KEY].get("command", {})
+    found = [stored.get(name, []) for name in ("overrides", "config_dirs")]
+    if not all(isinstance(items, list) and all(isinstance(item, str) for item in items) for items in found):
+        raise UserError("the checkpoint's overrides are damaged")
+    return found[0], found[1]
+
+
+def pack(config: dict[str, Any], facts: DataFacts, command: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    """Return config, facts and the command's options as plain containers for a checkpoint."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts._asdict().items()}
-    return {"config": config, "facts": plain}
+    return {"config": config, "facts": plain, "command": command or {}}

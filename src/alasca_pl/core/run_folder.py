@@ -15,7 +15,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":

@@ -37,6 +37,7 @@ from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment
 from alasca_pl.runs.digests import parameter_counts, split_digest, weights_digest
+from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 
@@ -112,6 +113,8 @@ def _prepare(config: Config, run_folder: RunFolder, about: dict[str, Any], lock:
     if stored is not None:
         _check_data(data, stored)
     module = build_module(config, data.facts)
+    # What a resume repeats.
+    module.command = {name: list(about.get(name, [])) for name in ("overrides", "config_dirs")}
     connect(module, data)
     trainer = build_trainer(config, data, run_folder)
     if max(data.facts.image_shape[1:]) > SMALL and config["model"]["backbone"]["_target_"].endswith("small_resnet"):
@@ -190,7 +193,8 @@ def _way_on(run: Run) -> str:
     if run.record.status == "finished":
         return f"the run is finished: {run.folder.path}"
     if run.folder.last.is_file():
-        return f"go on with {shlex.join(['alasca-train', f'ckpt_path={run.folder.last}'])}"
+        trust = ["trust=true"] if needs_trust(run.record.overrides, run.record.config_dirs) else []
+        return f"go on with {shlex.join(['alasca-train', f'ckpt_path={run.folder.last}', *trust])}"
     return "there is no checkpoint yet; the same command starts the run again"
 
 

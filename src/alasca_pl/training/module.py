@@ -31,6 +31,9 @@ class NoisyLabelModule(L.LightningModule):
         predict_rule: Rule behind ``val/acc`` and ``test/acc``.
         predict_average: What the rule averages.
         config: The run's resolved config as plain containers; kept in checkpoints.
+
+    Attributes:
+        command: ``overrides`` and ``config_dirs`` of the command, kept in checkpoints for a resume; empty without a command.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class NoisyLabelModule(L.LightningModule):
         self.predict_rule: PredictRule = predict_rule
         self.predict_average: Literal["logits", "probs"] = predict_average
         self.config = config or {}
+        self.command: dict[str, list[str]] = {}
         has_heads = any(len(network.aux_heads) for network in method.networks)  # type: ignore[arg-type]
         self.rules = rules_for(has_heads)
         count = len(method.networks)
@@ -142,7 +146,7 @@ class NoisyLabelModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts)
+        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts, self.command)
 
 
 def _main_and_heads(network: nn.Module) -> list[list[nn.Parameter]]:
