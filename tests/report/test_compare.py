@@ -183,3 +183,16 @@ def test_costs_are_means_relative_to_cross_entropy_on_the_same_hardware(tmp_path
     assert alasca.relative == pytest.approx((2.0, 0.5, 1.5))
     assert elr.relative == (None, None, None) and elr.parameters is None
     assert all(one.row < other.row for one, other in pairwise((base, alasca, elr)))
+
+
+def test_a_rule_that_the_base_lacks_is_compared_with_its_main_head(tmp_path):
+    make_tree(tmp_path, methods=["ce"], noises=[("symmetric", 0.5)])
+    grid = grid_of(tmp_path, rows=("alasca", "rule"))
+    found = gains(grid)
+    assert [(its.row, its.base) for its in found] == [
+        (("paper", "main"), ("none", "main")),
+        (("paper", "ensemble_all"), ("none", "main")),
+    ]
+    assert all(its.result.n == 3 for its in found)
+    # Two rules of one run cost what the run costs.
+    assert [its.row for its in costs(grid)] == [("none", "main"), ("paper", "main")]

@@ -10,6 +10,7 @@ from trees import make_run, make_tree
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.report.grid import Question, build_grid
+from alasca_pl.report.plots import mean_curves
 from alasca_pl.report.saved import find_runs
 from alasca_pl.report.write_up import results_table
 
@@ -198,3 +199,20 @@ def test_several_versions_and_machines_are_said(tmp_path):
         "precisions",
     ):
         assert text in notes
+
+
+def test_accuracies_of_single_networks_are_no_rules_of_prediction(tmp_path):
+    rows = [{"epoch": 0, "step": 1, "test/acc": 0.5, "test/acc_main": 0.5, "test/acc_network_0": 0.4}]
+    make_run(tmp_path / "a", rows=rows)
+    assert grid_of(tmp_path, rows=("method", "rule")).rows == (("ce", "main"),)
+
+
+def test_curves_are_those_of_the_rows_rule(tmp_path):
+    make_tree(tmp_path, methods=["ce"], alascas=["paper"], noises=[("symmetric", 0.5)])
+    grid = grid_of(tmp_path, rows=("alasca", "rule"))
+    columns = [read_columns(path) for path in sorted(tmp_path.glob("*/metrics.csv"))]
+    for rule in ("main", "ensemble_all"):
+        epochs, means, stds, counts = mean_curves(grid, ("paper", rule), ("symmetric", 0.5), "test/acc")
+        values = 100 * np.array([each[f"test/acc_{rule}"] for each in columns])
+        assert epochs == [1, 2, 3, 4, 5, 6] and counts == [3] * 6
+        assert means == pytest.approx(values.mean(0)) and stds == pytest.approx(values.std(0, ddof=1))

@@ -264,3 +264,9 @@ def test_the_question_is_kept_beside_the_report(tmp_path):
     about = json.loads((folder / "report.json").read_text())
     assert about["question"]["select"] == "last" and about["sources"] == ["../runs"]
     assert verify(folder) == []
+
+
+def test_markdown_has_no_heading_without_content(tmp_path):
+    make_tree(tmp_path / "runs", methods=["ce"])
+    text = (written(tmp_path) / "report.md").read_text()
+    assert "Training curves" not in text and "## Cost" in text

@@ -6,7 +6,7 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.report.grid import Entry, Grid, Label, constants_of, flat, label_text
-from alasca_pl.report.keys import ABSENT, belongs, comparable, homes, text_of
+from alasca_pl.report.keys import ABSENT, RULE, belongs, comparable, homes, text_of
 from alasca_pl.report.saved import SavedRun
 from alasca_pl.report.statistics import Paired, Verdict, holm, paired, verdict
 
@@ -150,8 +150,17 @@ def gains(grid: Grid) -> list[Comparison]:
             for other in grid.cols if in_rows else grid.rows:
                 pair = ((label, other), (base, other)) if in_rows else ((other, label), (other, base))
                 if grid.cell(*pair[0]):
-                    found.append(_compare(grid, *pair))
+                    found.append(_compare(grid, pair[0], _with_main(grid, pair[1])))
     return _judge(found, grid)
+
+
+def _with_main(grid: Grid, cell: tuple[Label, Label]) -> tuple[Label, Label]:
+    """The cell, or that of the main head where runs have no other rule of prediction, as without auxiliary heads."""
+    keys, (row, col) = grid.question.keys, cell
+    if RULE not in keys or grid.cell(row, col):
+        return cell
+    labels = tuple("main" if key == RULE else value for key, value in zip(keys, (*row, *col)))
+    return labels[: len(row)], labels[len(row) :]
 
 
 def overall_gains(grid: Grid) -> list[Comparison]:

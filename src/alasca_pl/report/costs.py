@@ -37,9 +37,13 @@ def costs(grid: Grid) -> list[Cost]:
     found = []
     for col in grid.cols:
         base = _base(grid, col)
+        seen: list[set[int]] = []
         for row in grid.rows:
             entries = list(grid.cell(row, col).values())
-            if entries:
+            runs = {id(entry.run) for entry in entries}
+            # Another rule of prediction of the same runs costs the same.
+            if entries and runs not in seen:
+                seen.append(runs)
                 own = _measure([each.run for each in entries])
                 against = (None, None, None)
                 if base and {_hardware(each) for each in base} == {_hardware(each.run) for each in entries}:
@@ -50,7 +54,8 @@ def costs(grid: Grid) -> list[Cost]:
 
 def _base(grid: Grid, col: Label) -> list[SavedRun]:
     """Runs of cross-entropy alone."""
-    return [entry.run for row in grid.rows for entry in grid.cell(row, col).values() if _is_base(entry)]
+    runs = [entry.run for row in grid.rows for entry in grid.cell(row, col).values() if _is_base(entry)]
+    return list({id(run): run for run in runs}.values())
 
 
 def _is_base(entry: Entry) -> bool:

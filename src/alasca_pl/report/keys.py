@@ -7,8 +7,9 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity
-from alasca_pl.core.metric_names import MetricName, is_accuracy
+from alasca_pl.core.metric_names import MetricName, accuracy
 from alasca_pl.report.saved import PlannedRun, SavedRun
+from alasca_pl.report.summary import HEADS
 
 RULE = "rule"
 SHORT = ("method", "alasca", "noise", "rate", "seed", "data", RULE)
@@ -99,8 +100,8 @@ def check_key(runs: Sequence[SavedRun], key: str) -> None:
 def rules_of(run: SavedRun, metric: str) -> list[str]:
     """Rules of prediction by which a run's accuracy was measured."""
     its = MetricName.parse(metric)
-    names = [MetricName.parse(name) for name in run.record.metrics.get("last", {}) if is_accuracy(name, [its.group])]
-    return [name.quantity.removeprefix("acc_") for name in names if name.quantity != "acc"]
+    measured = run.record.metrics.get("last", {})
+    return [rule for rule in HEADS if accuracy(its.group, rule) in measured]
 
 
 def text_of(value: Any) -> str:

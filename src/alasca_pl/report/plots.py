@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alasca_pl.core.metric_names import is_accuracy
+from alasca_pl.core.metric_names import MetricName, accuracy, is_accuracy
 from alasca_pl.report.compare import Comparison
 from alasca_pl.report.grid import Grid, Label, label_text
 
@@ -29,16 +29,17 @@ def svg_of(figure: Figure) -> str:
 def mean_curves(
     grid: Grid, row: Label, col: Label, metric: str
 ) -> tuple[list[int], list[float], list[float], list[int]]:
-    """Mean and standard deviation of a metric over the runs of a cell, by epoch.
+    """Mean and standard deviation of a metric, by the rule of prediction of the cell if it has one, over its runs, by epoch.
 
     Returns:
         Epochs from 1 that at least one run has, means, standard deviations (0 for a single run), numbers of runs.
     """
     by_epoch: dict[int, list[float]] = {}
     for entry in grid.cell(row, col).values():
+        name = metric if entry.rule is None else accuracy(MetricName.parse(metric).group, entry.rule)
         for line in entry.run.history:
-            if metric in line:
-                by_epoch.setdefault(int(line["epoch"]) + 1, []).append(line[metric] * grid.question.scale)
+            if name in line:
+                by_epoch.setdefault(int(line["epoch"]) + 1, []).append(line[name] * grid.question.scale)
     epochs = sorted(by_epoch)
     values = [np.asarray(by_epoch[epoch]) for epoch in epochs]
     stds = [float(each.std(ddof=1)) if len(each) > 1 else 0.0 for each in values]

@@ -22,6 +22,8 @@ def markdown(document: Document) -> str:
     """The report in Markdown; pictures are left out."""
     parts = [f"# {escape_markdown(document.title)}"]
     for section in document.sections:
+        if section.blocks and all(isinstance(block, Figure) for block in section.blocks):
+            continue
         parts.append(f"## {escape_markdown(section.heading)}")
         for block in section.blocks:
             if isinstance(block, Text):
