@@ -34,6 +34,7 @@ from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity, job_digest
+from alasca_pl.runs.early import check_early
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,9 @@ def _train(cfg: DictConfig) -> None:
         folder = Path(composed.run_dir).expanduser().absolute()
         # Processes that Lightning starts get these arguments, too, and must find the same folder.
         sys.argv[-1:] = [f"hydra.run.dir={quoted(str(folder))}"]
+        check_early(config)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
         # Imported late, so that a wrong option is reported at once.
         from alasca_pl.report.summary import render
         from alasca_pl.runs import training_run as runs

@@ -37,6 +37,7 @@ from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment
 from alasca_pl.runs.digests import parameter_counts, split_digest, weights_digest
+from alasca_pl.runs.early import check_early
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
@@ -82,10 +83,7 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
     Raises:
         UserError: If something is wrong; the message says what and how to go on.
     """
-    for name, least in (("epochs", 1), ("seed", 0)):
-        value = config[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    check_early(config)
     run_folder = RunFolder(folder)
     if _rank() != 0:
         return _prepare(config, run_folder, about, None)
