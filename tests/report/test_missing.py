@@ -86,7 +86,9 @@ def test_defaults_that_a_line_left_out_are_said(tmp_path):
     write(tmp_path, "noise=symmetric", "noise.rate=0.8", "seed=1")
     commands = {each.seed: each.command for each in missing_runs(grid_of(tmp_path), [])}
     for seed, rate in ((0, 0.8), (1, 0.5)):
-        config, made = composed(*shlex.split(commands[seed])[1:])
+        words = shlex.split(commands[seed])[1:]
+        assert {"method=ce", f"noise.rate={rate}"} <= set(words)
+        config, made = composed(*words)
         assert (config["seed"], config["noise"]["rate"], made.choices["method"]) == (seed, rate, "ce")
 
 
