@@ -317,5 +317,5 @@ def test_foreign_classes_are_called_if_they_are_trusted(run, tmp_path, monkeypat
 
 def test_a_file_of_another_program_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(UserError, match=r"other\.ckpt is no checkpoint of alasca_pl"):
+    with pytest.raises(UserError, match=r"other\.ckpt is not a checkpoint of alasca_pl"):
         open_checkpoint(tmp_path / "other.ckpt")

@@ -5,7 +5,7 @@
     python tests/tools/compare_bits.py compare OLD.json NEW.json
 
 ``record`` trains small runs over the methods and hashes every tensor of the last checkpoint and every column of
-``metrics.csv``. ``compare`` goes by content, so that a tensor or a column may have been renamed; what was renamed is printed.
+``metrics.csv``. ``compare`` goes by content, so that a tensor or a column may have been renamed.
 Equal machine, versions and number of threads are assumed.
 """
 
@@ -100,8 +100,10 @@ def compare(old_file: Path, new_file: Path) -> int:
             added = {key: value for key, value in now.items() if value not in before.values()}
             renamed = sorted(before.keys() - now.keys() - lost.keys())
             different += bool(lost)
-            if lost or added or renamed:
-                print(f"{name} {what}: changed or gone {sorted(lost)}, new {sorted(added)}, renamed {renamed}")
+            if lost or added:
+                print(f"{name} {what}: {len(lost)} changed or gone, e.g. {sorted(lost)[:3]}, {len(added)} new")
+            elif renamed:
+                print(f"{name} {what}: {len(renamed)} renamed, e.g. {renamed[0]}")
     print(f"{len(old)} runs compared, {different} differences")
     return different
 

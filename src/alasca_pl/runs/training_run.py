@@ -18,9 +18,8 @@ from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files
 from alasca_pl.build.module import build_module, connect, oracle_slots
 from alasca_pl.build.trainer import build_trainer
-from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.files import write_atomically
 from alasca_pl.core.folder_lock import FolderLock
 from alasca_pl.core.interrupts import Interrupted, postponed
@@ -36,6 +35,7 @@ from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment
+from alasca_pl.runs.checks import check_config, check_data, check_epochs, check_folder
 from alasca_pl.runs.digests import parameter_counts, split_digest, weights_digest
 from alasca_pl.runs.early import check_early
 from alasca_pl.runs.resume import needs_trust
@@ -101,15 +101,15 @@ def _prepare(config: Config, run_folder: RunFolder, about: dict[str, Any], lock:
     checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
     # The run must find its data again from any folder.
     config = absorb_files(absolute_paths(config))
-    previous = _check_folder(run_folder, checkpoint, config)
+    previous = check_folder(run_folder, checkpoint, config) if _rank() == 0 else None
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
-        _check_config(stored[CHECKPOINT_KEY]["config"], config)
-        _check_epochs(stored, previous, config)
+        check_config(stored[CHECKPOINT_KEY]["config"], config)
+        check_epochs(stored, previous, config)
     L.seed_everything(config["seed"] % 2**32, verbose=False)
     data = build_data(config)
     if stored is not None:
-        _check_data(data, stored)
+        check_data(data, stored)
     module = build_module(config, data.facts)
     # What a resume repeats.
     module.command = {name: list(about.get(name, [])) for name in ("overrides", "config_dirs")}
@@ -278,68 +278,3 @@ def _title(run: Run) -> str:
 
 def _rank() -> int:
     return getattr(rank_zero_only, "rank", None) or 0
-
-
-def _check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> RunRecord | None:
-    """Return the record of the run that is resumed or started again, or None."""
-    if _rank() != 0:
-        return None
-    elsewhere = "choose another folder with hydra.run.dir=..."
-    if not folder.record.is_file():
-        there = folder.would_overwrite()
-        if there:
-            raise UserError(f"{folder.path} holds {', '.join(there)}, which a run would overwrite; {elsewhere}")
-        return None
-    try:
-        record = RunRecord.read(folder.record)
-    except UserError as error:
-        raise UserError(f"{error}; {elsewhere}") from error
-    if checkpoint is not None and checkpoint.resolve().parent == folder.checkpoints.resolve():
-        if checkpoint.name != folder.last.name:
-            raise UserError(
-                f"going on from {checkpoint.name} in its own folder would overwrite what came after it; "
-                f"go on with ckpt_path={folder.last}, or give the branch a folder of its own with hydra.run.dir=..."
-            )
-        return record
-    if record.status == "finished":
-        raise UserError(f"{folder.path} already holds a finished run; {elsewhere}")
-    if checkpoint is None and not folder.last.is_file() and not differing_keys(record.config, config):
-        # The lock is ours, so nobody trains it any more; there is nothing to lose.
-        return record
-    way_on = f"go on with ckpt_path={folder.last} or " if folder.last.is_file() else ""
-    raise UserError(f"{folder.path} already holds a run with status {record.status!r}; {way_on}{elsewhere}")
-
-
-def _check_config(old: Config, new: Config) -> None:
-    different = differing_keys(old, new)
-    if different:
-        listing = ", ".join(f"{name} (was {before!r}, now {now!r})" for name, (before, now) in different.items())
-        raise UserError(
-            f"this is not the run that the checkpoint is from, these values differ: {listing}; "
-            "leave them as they were, or start a new run without ckpt_path"
-        )
-
-
-def _check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config) -> None:
-    done = len(stored["callbacks"][History.__qualname__]["rows"])
-    asked, name = config["trainer"]["max_epochs"], "trainer.max_epochs"
-    if asked == config["epochs"]:
-        name = "epochs"
-    if asked is None or asked < 0:
-        return
-    if done > asked or (done == asked and previous is not None and previous.status == "finished"):
-        raise UserError(
-            f"the checkpoint has {done} finished epochs, {name}={asked} asks for no more; give a larger number"
-        )
-
-
-def _check_data(data: NoisyDataModule, stored: dict[str, Any]) -> None:
-    facts = facts_of(stored)
-    for name in ("name", "num_classes", "num_samples", "image_shape", "noise_digest"):
-        before, now = getattr(facts, name), getattr(data.facts, name)
-        if before != now:
-            what = "noisy labels (SHA-256)" if name == "noise_digest" else f"data {name}"
-            raise UserError(
-                f"the checkpoint was made with other {what}: {before}, now {now}; point data.root or data.path to the "
-                "same data, or start a new run without ckpt_path"
-            )

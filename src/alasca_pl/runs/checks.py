@@ -1,0 +1,83 @@
+"""Whether a run may use its folder, and whether a checkpoint belongs to it."""
+
+from pathlib import Path
+from typing import Any
+
+from alasca_pl.build.make import Config
+from alasca_pl.core.checkpoint import facts_of
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.experiment import differing_keys
+from alasca_pl.core.record import RunRecord
+from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.training.callbacks.history import History
+
+
+def check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> RunRecord | None:
+    """Return the record of the run that is resumed or started again, or None.
+
+    Raises:
+        UserError: If the folder holds another run, or files that a run would overwrite.
+    """
+    elsewhere = "choose another folder with hydra.run.dir=..."
+    if not folder.record.is_file():
+        there = folder.would_overwrite()
+        if there:
+            raise UserError(f"{folder.path} holds {', '.join(there)}, which a run would overwrite; {elsewhere}")
+        return None
+    try:
+        record = RunRecord.read(folder.record)
+    except UserError as error:
+        raise UserError(f"{error}; {elsewhere}") from error
+    if checkpoint is not None and checkpoint.resolve().parent == folder.checkpoints.resolve():
+        if checkpoint.name != folder.last.name:
+            raise UserError(
+                f"going on from {checkpoint.name} in its own folder would overwrite what came after it; "
+                f"go on with ckpt_path={folder.last}, or give the branch a folder of its own with hydra.run.dir=..."
+            )
+        return record
+    if record.status == "finished":
+        raise UserError(f"{folder.path} already holds a finished run; {elsewhere}")
+    if checkpoint is None and not folder.last.is_file() and not differing_keys(record.config, config):
+        # The lock is ours, so nobody trains it any more; there is nothing to lose.
+        return record
+    way_on = f"go on with ckpt_path={folder.last} or " if folder.last.is_file() else ""
+    raise UserError(f"{folder.path} already holds a run with status {record.status!r}; {way_on}{elsewhere}")
+
+
+def check_config(old: Config, new: Config) -> None:
+    """Raise ``UserError`` unless two configs, as composed, describe the same experiment."""
+    different = differing_keys(old, new)
+    if different:
+        listing = ", ".join(f"{name} (was {before!r}, now {now!r})" for name, (before, now) in different.items())
+        raise UserError(
+            f"this is not the run that the checkpoint is from, these values differ: {listing}; "
+            "leave them as they were, or start a new run without ckpt_path"
+        )
+
+
+def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config) -> None:
+    """Raise ``UserError`` if a checkpoint has all epochs that are asked for."""
+    done = len(stored["callbacks"][History.__qualname__]["rows"])
+    asked, name = config["trainer"]["max_epochs"], "trainer.max_epochs"
+    if asked == config["epochs"]:
+        name = "epochs"
+    if asked is None or asked < 0:
+        return
+    if done > asked or (done == asked and previous is not None and previous.status == "finished"):
+        raise UserError(
+            f"the checkpoint has {done} finished epochs, {name}={asked} asks for no more; give a larger number"
+        )
+
+
+def check_data(data: NoisyDataModule, stored: dict[str, Any]) -> None:
+    """Raise ``UserError`` unless a checkpoint was trained on these data and labels."""
+    facts = facts_of(stored)
+    for name in ("name", "num_classes", "num_samples", "image_shape", "noise_digest"):
+        before, now = getattr(facts, name), getattr(data.facts, name)
+        if before != now:
+            what = "noisy labels (SHA-256)" if name == "noise_digest" else f"data {name}"
+            raise UserError(
+                f"the checkpoint was made with other {what}: {before}, now {now}; point data.root or data.path to the "
+                "same data, or start a new run without ckpt_path"
+            )
