@@ -103,7 +103,7 @@ def test_the_command_prints_the_accuracies_and_the_run_to_compare_with(smoke):
     for head in HEADS:
         assert f"{last[f'test/acc_{head}']:.2%}" in outcome.out
     assert "alasca-train trainer=smoke alasca=none" in outcome.out
-    assert outcome.err == ""
+    assert outcome.err == "alasca-train: loading PyTorch ...\n"
 
 
 @pytest.mark.parametrize("rule", HEADS)

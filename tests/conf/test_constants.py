@@ -46,8 +46,9 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+# Composing takes a while, so that only one method with entries of every form is among the fast tests.
 EVERY = [
-    (method, name, data, scale, noise, rate)
+    pytest.param(method, name, data, scale, noise, rate, marks=() if method == "dividemix" else pytest.mark.slow)
     for method in METHODS
     for name, entry in entries_of(method).items()
     for data in listed(entry.get("data", "cifar10"))
@@ -58,7 +59,7 @@ EVERY = [
 
 
 def test_there_are_constants():
-    assert len({(method, name) for method, name, *_ in EVERY}) > 25
+    assert len({each.values[:2] for each in EVERY}) > 25
 
 
 @pytest.mark.parametrize(("method", "name", "data", "scale", "noise", "rate"), EVERY)

@@ -27,6 +27,7 @@ def test_wheel_holds_every_config(installed):
     assert packed == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").glob("**/*.yaml")}
 
 
+@pytest.mark.slow
 def test_wheel_trains_from_another_folder(installed, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     where = "import alasca_pl.cli as cli; print(cli.CONF_DIR)"

@@ -211,6 +211,7 @@ def test_what_was_composed_is_forgotten_when_a_config_changes(tmp_path, fast_job
     assert "1 of them now" in command(tmp_path, *line).out
 
 
+@pytest.mark.slow
 def test_a_real_job_is_a_single_run_in_its_folder(tmp_path):
     outcome = typed(tmp_path, *QUICK, "-m", "sweep=a", "seed=3")
     assert outcome.code == 0, outcome
