@@ -7,6 +7,7 @@ import pkgutil
 import pytest
 
 import alasca_pl
+from running import train
 
 # Importing the first runs the command line.
 NOT_IMPORTED = ("alasca_pl.cli.__main__",)
@@ -16,8 +17,12 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_give_what_they_say(name: str):
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+def test_examples_give_what_they_say(name: str, tmp_path):
+    given = {}
+    if name == "alasca_pl.runs.load":
+        train(tmp_path, "epochs=1")
+        given["folder"] = tmp_path
+    assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0
 
 
 def test_examples_exist():

@@ -28,6 +28,13 @@ class FileNoise(RecordedLabels):
 
     Raises:
         ValueError: If no such file exists, or its name has another ending.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "labels.txt"
+        >>> _ = file.write_text("0\\n2\\n1\\n")
+        >>> FileNoise(file).recorded(num_classes=3).label.tolist()
+        [0, 2, 1]
     """
 
     kind = "from_file"

@@ -58,6 +58,10 @@ class HumanNoise(RecordedLabels):
 
     References:
         Wei et al., Learning with Noisy Labels Revisited, ICLR 2022, https://arxiv.org/abs/2110.12088.
+
+    Example:
+        >>> HumanNoise(root="folder_of_the_files", labels="worst").source
+        'CIFAR-N (worst)'
     """
 
     kind = "human"

@@ -29,6 +29,11 @@ class NoisyLabels:
         data_digest: Hash of the data set's training set that the labels belong to, or None if there is none.
         own_split: Whether they are for the data set's own validation split; ``index`` then gives positions in it. Files
             do not store this: they are for training sets.
+
+    Example:
+        >>> labels = NoisyLabels(np.array([0, 1, 1]), np.array([0, 0, 1]), np.arange(3), 2, "symmetric", 0.3, seed=0)
+        >>> round(labels.realised_rate, 2), labels.transition_matrix.tolist()
+        (0.33, [[0.5, 0.5], [0.0, 1.0]])
     """
 
     label: Labels

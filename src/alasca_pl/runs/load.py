@@ -62,6 +62,17 @@ def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) 
 
     Raises:
         UserError: If the checkpoint cannot be used.
+
+    Example:
+        With the folder of a finished run on 8 x 8 digits as ``folder``:
+
+        >>> import torch
+        >>> run = load_run(folder)
+        >>> images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> run.module(run.normalise(images)).shape
+        torch.Size([2, 10])
+        >>> run.record.status, len(run.history) == run.epoch + 1
+        ('finished', True)
     """
     return open_checkpoint(RunFolder(folder).checkpoint(checkpoint), trust)
 
