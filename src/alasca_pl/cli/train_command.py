@@ -35,14 +35,9 @@ from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity, job_digest
 from alasca_pl.runs.early import check_early
+from alasca_pl.sweeps.process import job_environment
 
 log = logging.getLogger(__name__)
-
-
-_DISTRIBUTED = (
-    "LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-    "PL_GLOBAL_SEED", "PL_SEED_WORKERS",
-)  # fmt: skip
 
 
 # Arguments with which Hydra answers a question instead of calling the command.
@@ -137,7 +132,6 @@ def _relaunch() -> None:
     job would each replay the whole sweep.
     """
     config = HydraConfig.get()
-    environment = {name: value for name, value in os.environ.items() if name not in _DISTRIBUTED}
     # -P: a file of the current folder must not take the place of a module of the same name.
     command = [sys.executable, "-P", "-m", "alasca_pl.cli", *config_dirs()]
     if config.job.config_name and config.job.config_name != "train":
@@ -153,7 +147,7 @@ def _relaunch() -> None:
     )
     command += [item for item in config.overrides.hydra if not option_name(item).startswith(not_passed_on)]
     command += [*config.overrides.task, f"hydra.run.dir={quoted(config.runtime.output_dir)}"]
-    code = subprocess.run(command, env=environment, check=False).returncode
+    code = subprocess.run(command, env=job_environment(threads=None, devices=None), check=False).returncode
     if code:
         # Hydra prints an error of this kind without a traceback.
         raise CompactHydraException(f"job {config.job.num} ended with status {code}; its own message stands above")

@@ -14,7 +14,7 @@ _SUFFIXES = (".npz", ".npy", ".txt", ".csv")
 
 
 class FileNoise(RecordedLabels):
-    """Labels from a file.
+    r"""Labels from a file.
 
     Args:
         path: One of
@@ -32,7 +32,7 @@ class FileNoise(RecordedLabels):
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "labels.txt"
-        >>> _ = file.write_text("0\\n2\\n1\\n")
+        >>> _ = file.write_text("0\n2\n1\n")
         >>> FileNoise(file).recorded(num_classes=3).label.tolist()
         [0, 2, 1]
     """
