@@ -224,6 +224,7 @@ def test_a_real_job_is_a_single_run_in_its_folder(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_jobs_of_one_and_two_processes_equal_their_single_runs(tmp_path):
     """Also that the metrics do not depend on the order."""
     common = (*QUICK[:2], "model.norm=group", "trainer.accelerator=cpu", "trainer.strategy=ddp_fork")
