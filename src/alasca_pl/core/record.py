@@ -1,6 +1,7 @@
 """The record of a run: config, environment and results, as ``record.json``."""
 
 import dataclasses
+import datetime
 import json
 import types
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ SCHEMA = 1
 """Version of the schema. It increases when a field changes its meaning or goes; fields with a default may be added."""
 
 Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+def now() -> str:
+    """The time with zone, to the second."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 @dataclass

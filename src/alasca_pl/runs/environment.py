@@ -1,6 +1,5 @@
 """Environment of a run: time, versions, hardware, source tree, memory."""
 
-import datetime
 import os
 import platform
 import subprocess
@@ -27,11 +26,6 @@ _PACKAGES = (
     "scikit-learn",
     "timm",
 )
-
-
-def now() -> str:
-    """The time with zone, to the second."""
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -24,7 +24,7 @@ from alasca_pl.core.files import write_atomically
 from alasca_pl.core.folder_lock import FolderLock
 from alasca_pl.core.interrupts import Interrupted, postponed
 from alasca_pl.core.paths import absolute_paths
-from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status
+from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status, now
 from alasca_pl.core.rows import read_rows
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -133,7 +133,7 @@ def _prepare(config: Config, run_folder: RunFolder, about: dict[str, Any], lock:
     record = RunRecord(
         status="running",
         folder=str(run_folder.path),
-        started=previous.started if previous else environment.now(),
+        started=previous.started if previous else now(),
         seed=config["seed"],
         split_seed=config["data"].get("split_seed"),
         data=DataRecord(
@@ -198,7 +198,7 @@ def _way_on(run: Run) -> str:
 
 def _train(run: Run) -> RunRecord:
     start = time.monotonic()
-    session = SessionRecord(environment.now(), str(run.checkpoint) if run.checkpoint else None)
+    session = SessionRecord(now(), str(run.checkpoint) if run.checkpoint else None)
     run.record.sessions = [*run.record.sessions, session]
     _begin(run)
     status: Status = "failed"
@@ -252,7 +252,7 @@ def _write_first(run: Run) -> None:
 
 def _end(run: Run, status: Status, problem: str | None) -> None:
     record = run.record
-    record.status, record.ended, record.problem = status, environment.now(), problem
+    record.status, record.ended, record.problem = status, now(), problem
     record.hardware, record.peak_memory_mb = environment.hardware(), environment.peak_memory()
     # From the file, because with some launchers the callbacks of this process have seen nothing.
     rows = read_rows(run.folder.metrics) if run.folder.metrics.is_file() else []

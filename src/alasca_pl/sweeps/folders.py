@@ -1,7 +1,6 @@
 """What the folders of a sweep hold. No other module of this package reads or writes files of a run."""
 
 import csv
-import datetime
 import json
 import re
 import shutil
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 from alasca_pl.core.metric_names import VAL, accuracy
+from alasca_pl.core.record import now
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import is_held
@@ -24,11 +24,6 @@ JOB, LOG, LOCK = "job.json", "job.log", "job.lock"
 Status = Literal["finished", "running", "failed", "given up", "half-done", "waiting"]
 FAILURES = ("failed", "killed", "timeout")
 _NAME = re.compile(r"[A-Za-z0-9._-]+-[0-9a-f]{12}")
-
-
-def now() -> str:
-    """The time with zone, to the second."""
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def sweep_folder(name: str, root: Path | None = None) -> Path:
