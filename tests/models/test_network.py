@@ -157,3 +157,25 @@ def test_batch_norm_is_torchs():
 def test_an_unknown_norm_is_named_with_the_choices(make: Callable):
     with pytest.raises(ValueError, match=r"'layer'.*batch, group"):
         make("layer")
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_the_memory_format_changes_rounding_only(in_channels: int):
+    plain = Network(small_resnet(in_channels=in_channels), num_classes=10).double().train()
+    other = copy.deepcopy(plain)
+    other.use_memory_format("channels_last")
+    images = torch.randn(6, in_channels, 16, 16, dtype=torch.double)
+    for network in (plain, other):
+        network(images).logits.square().sum().backward()
+    for one, two in zip(plain.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, check_stride=False)
+    assert not plain.backbone(images)[0].is_contiguous(memory_format=torch.channels_last)
+    seen = []
+    other.pool.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    other(images)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_unknown_memory_format_is_refused_with_the_choices(make_network: MakeNetwork):
+    with pytest.raises(ValueError, match="'nhwc'; choose one of channels_last, contiguous"):
+        make_network().use_memory_format("nhwc")

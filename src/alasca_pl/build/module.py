@@ -79,6 +79,9 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     elif config["aux"]["stages"]:
         log.info("no part uses auxiliary heads, so none is built")
     for network in networks:
+        # After the heads were added, and before teachers copy the networks.
+        # Configs that were recorded before there was this option have none.
+        network.use_memory_format(config["model"].get("memory_format", "contiguous"))
         check_shapes(network, facts.image_shape)
 
     teachers = [make(config["teacher"], network=network, **offers) for network in networks] if config["teacher"] else []
