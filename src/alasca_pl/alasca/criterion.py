@@ -21,6 +21,7 @@ class UniformLabelSmoothing(Criterion):
     References:
         Szegedy et al.: Rethinking the Inception Architecture for Computer Vision. CVPR 2016.
         https://arxiv.org/abs/1512.00567
+        Code: jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch
@@ -63,6 +64,7 @@ class AdaptiveLabelSmoothing(Criterion):
     References:
         Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
         under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+        Code: jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch

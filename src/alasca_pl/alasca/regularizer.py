@@ -53,6 +53,7 @@ class AlascaRegularizer(Regularizer):
     References:
         Ko, Yi and Yun: A Gift from Label Smoothing: Robust Training with Adaptive Label Smoothing via Auxiliary Classifier
         under Label Noise. AAAI 2023. https://arxiv.org/abs/2206.07277
+        Code: jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch

@@ -36,6 +36,7 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
     References:
         Xia et al.: Robust Early-learning: Hindering the Memorization of Noisy Labels. ICLR 2021.
         https://openreview.net/forum?id=Eql5b1_hTE4
+        Code: xiaoboxia/CDR@6665a8b
 
     Example:
         >>> import torch

@@ -58,6 +58,7 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
     References:
         Han et al.: Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels. NeurIPS 2018.
         https://arxiv.org/abs/1804.06872
+        Code: bhanML/Co-teaching@7c7fbe2, Kthyeon/FINE_official@d5ab341, jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch

@@ -151,6 +151,7 @@ class CrustSelector(SampleSelector):
     References:
         Mirzasoleiman, Cao and Leskovec: Coresets for Robust Training of Neural Networks against Noisy Labels. NeurIPS 2020.
         https://arxiv.org/abs/2011.07451
+        Code: snap-stanford/crust@a430069
 
     Example:
         >>> import torch
@@ -281,6 +282,7 @@ class IntraClassMixer(InputMixer):
     References:
         Mirzasoleiman, Cao and Leskovec: Coresets for Robust Training of Neural Networks against Noisy Labels. NeurIPS 2020.
         https://arxiv.org/abs/2011.07451
+        Code: snap-stanford/crust@a430069
 
     Example:
         >>> import torch

@@ -43,6 +43,7 @@ class MixtureFilter(SampleSelector):
     References:
         Li, Socher and Hoi: DivideMix: Learning with Noisy Labels as Semi-supervised Learning. ICLR 2020.
         https://arxiv.org/abs/2002.07394
+        Code: LiJunnan1992/DivideMix@d9d3058
 
     Example:
         >>> import torch

@@ -34,6 +34,7 @@ class EarlyLearningPlus(EarlyLearningRegularization):
     References:
         Liu et al.: Early-Learning Regularization Prevents Memorization of Noisy Labels. NeurIPS 2020.
         https://arxiv.org/abs/2007.00151
+        Code: shengliu66/ELR@934af53
 
     Example:
         >>> import torch

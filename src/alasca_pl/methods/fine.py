@@ -118,6 +118,7 @@ class FineSelector(SampleSelector):
 
     References:
         Kim et al.: FINE Samples for Learning with Noisy Labels. NeurIPS 2021. https://arxiv.org/abs/2102.11628
+        Code: Kthyeon/FINE_official@d5ab341
 
     Example:
         >>> import torch

@@ -32,6 +32,7 @@ class GeneralisedCrossEntropy(Criterion):
     References:
         Zhang and Sabuncu: Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels. NeurIPS 2018.
         https://arxiv.org/abs/1805.07836
+        Code: Kthyeon/FINE_official@d5ab341, jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch

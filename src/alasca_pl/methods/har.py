@@ -98,6 +98,7 @@ class HeteroskedasticAdaptiveRegularizer(Regularizer):
     References:
         Cao et al.: Heteroskedastic and Imbalanced Deep Learning with Adaptive Regularization. ICLR 2021.
         https://arxiv.org/abs/2006.15766
+        Code: kaidic/HAR@188a463
 
     Example:
         >>> regularizer = HeteroskedasticAdaptiveRegularizer(

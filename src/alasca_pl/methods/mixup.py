@@ -29,6 +29,7 @@ class Mixup(InputMixer):
 
     References:
         Zhang et al.: mixup: Beyond Empirical Risk Minimization. ICLR 2018. https://arxiv.org/abs/1710.09412
+        Code: shengliu66/ELR@934af53
 
     Example:
         >>> import torch

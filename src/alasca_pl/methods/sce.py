@@ -30,6 +30,7 @@ class SymmetricCrossEntropy(Criterion):
     References:
         Wang et al.: Symmetric Cross Entropy for Robust Learning with Noisy Labels. ICCV 2019.
         https://arxiv.org/abs/1908.06112
+        Code: Kthyeon/FINE_official@d5ab341, jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch

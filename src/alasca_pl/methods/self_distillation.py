@@ -42,6 +42,7 @@ class SelfDistillation(Regularizer):
     References:
         Zhang et al.: Be Your Own Teacher: Improve the Performance of Convolutional Neural Networks via Self Distillation.
         ICCV 2019. https://arxiv.org/abs/1905.08094
+        Code: luanyunteng/pytorch-be-your-own-teacher@8045079, jongwooko/ALASCA@a47249d
 
     Example:
         >>> import torch

@@ -39,6 +39,7 @@ class WeightAverage(nn.Module):
         Tarvainen and Valpola: Mean teachers are better role models. NeurIPS 2017. https://arxiv.org/abs/1703.01780
         Liu et al.: Early-Learning Regularization Prevents Memorization of Noisy Labels. NeurIPS 2020.
         https://arxiv.org/abs/2007.00151
+        Code: shengliu66/ELR@934af53
 
     Example:
         >>> import torch

@@ -41,7 +41,9 @@ class AsymmetricNoise(NoiseModel):
     Source: jongwooko/ALASCA, Kthyeon/FINE_official and shengliu66/ELR (whose issue 16 reports the double flip).
 
     References:
-        Patrini et al., CVPR 2017, https://arxiv.org/abs/1609.03683 (maps of classes).
+        Patrini et al.: Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach. CVPR 2017.
+        https://arxiv.org/abs/1609.03683
+        Code: jongwooko/ALASCA@a47249d, Kthyeon/FINE_official@d5ab341, shengliu66/ELR@934af53
 
     Example:
         >>> samples = Samples(np.array([0, 0, 1, 2]), np.arange(4), num_classes=3)

@@ -57,7 +57,9 @@ class HumanNoise(RecordedLabels):
     Source: the files of UCSC-REAL/cifar-10-100n.
 
     References:
-        Wei et al., Learning with Noisy Labels Revisited, ICLR 2022, https://arxiv.org/abs/2110.12088.
+        Wei et al.: Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations. ICLR 2022.
+        https://arxiv.org/abs/2110.12088
+        Code: UCSC-REAL/cifar-10-100n@49df7d8
 
     Example:
         >>> HumanNoise(root="folder_of_the_files", labels="worst").source

@@ -46,8 +46,11 @@ class InstanceNoise(NoiseModel):
     (per_class).
 
     References:
-        Cheng et al., CORES, ICLR 2021, https://arxiv.org/abs/2010.02347; Xia et al., part-dependent noise, NeurIPS 2020,
-        https://arxiv.org/abs/2006.07836.
+        Cheng et al.: Learning with Instance-Dependent Label Noise: A Sample Sieve Approach. ICLR 2021.
+        https://arxiv.org/abs/2010.02347
+        Xia et al.: Part-dependent Label Noise: Towards Instance-dependent Label Noise. NeurIPS 2020.
+        https://arxiv.org/abs/2006.07836
+        Code: UCSC-REAL/cores@cf0945e, jongwooko/ALASCA@a47249d, xiaoboxia/CDR@6665a8b
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1)).astype(np.uint8)

@@ -28,6 +28,9 @@ class MatrixNoise(NoiseModel):
 
     Source: the synthetic labels of UCSC-REAL/cifar-10-100n (``like``).
 
+    References:
+        Code: UCSC-REAL/cifar-10-100n@49df7d8
+
     Example:
         >>> samples = Samples(np.array([0, 1, 1]), np.arange(3), num_classes=2)
         >>> MatrixNoise([[0.0, 1.0], [0.0, 1.0]]).draw(samples).label.tolist()

@@ -19,7 +19,9 @@ class PairFlip(NoiseModel):
     Source: bhanML/Co-teaching.
 
     References:
-        Han et al., Co-teaching, NeurIPS 2018, https://arxiv.org/abs/1804.06872.
+        Han et al.: Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels. NeurIPS 2018.
+        https://arxiv.org/abs/1804.06872
+        Code: bhanML/Co-teaching@7c7fbe2
 
     Example:
         >>> samples = Samples(np.array([0, 1, 2]), np.arange(3), num_classes=3)

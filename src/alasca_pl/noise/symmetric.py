@@ -27,6 +27,9 @@ class SymmetricNoise(NoiseModel):
     Source: jongwooko/ALASCA and Kthyeon/FINE_official (inclusive); LiJunnan1992/DivideMix (inclusive_floor);
     bhanML/Co-teaching (exclusive).
 
+    References:
+        Code: jongwooko/ALASCA@a47249d, Kthyeon/FINE_official@d5ab341, LiJunnan1992/DivideMix@d9d3058, bhanML/Co-teaching@7c7fbe2
+
     Example:
         >>> samples = Samples(np.arange(1000) % 10, np.arange(1000), num_classes=10)
         >>> drawn = SymmetricNoise(0.5).draw(samples)

@@ -88,6 +88,7 @@ class MixMatchStep:
         https://arxiv.org/abs/2002.07394
         Berthelot et al.: MixMatch: A Holistic Approach to Semi-Supervised Learning. NeurIPS 2019.
         https://arxiv.org/abs/1905.02249
+        Code: LiJunnan1992/DivideMix@d9d3058
     """
 
     views: tuple[Any, ...]
