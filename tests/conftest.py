@@ -1,8 +1,11 @@
 """What all tests share: a tiny network, random numbers of their own, and a check that no process group is left."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -34,6 +37,40 @@ def no_process_group_is_left() -> Iterator[None]:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1234)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+@pytest.fixture
+def agreement(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Assert that ours equals an independent computation; ``tests/tools/fidelity.py`` collects the largest differences."""
+
+    def check(part: Any, what: str, ours: Any, reference: Any, *, atol: float, rtol: float = 0.0) -> None:
+        """Compare two arrays of numbers.
+
+        Args:
+            part: Our class or function that computed ``ours``, or that has it as a part.
+            what: What is compared, in a few words for the table.
+            ours, reference: Tensors, arrays or numbers of one shape.
+            atol, rtol: The difference may be ``atol + rtol * |reference|``.
+        """
+        found, expected = _as_array(ours), _as_array(reference)
+        assert found.shape == expected.shape, f"{found.shape} is compared with {expected.shape}"
+        assert found.size, "nothing is compared"
+        difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+        bound = atol + rtol * np.abs(expected.astype(np.float64))
+        assert (difference <= bound).all(), f"{what} differs by up to {difference.max()}: {found} and {expected}"
+        entry = {
+            "part": f"{part.__module__}.{part.__qualname__}",
+            "what": what,
+            "dtype": str(found.dtype),
+            "difference": float(difference.max()),
+        }
+        record_property("agreement", json.dumps(entry))
+
+    return check
 
 
 @pytest.fixture

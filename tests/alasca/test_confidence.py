@@ -42,7 +42,7 @@ def test_defaults_are_those_of_the_paper():
     assert trust.ema_on == "logits"
 
 
-def test_averages_logits_and_not_probabilities_unless_told(make_progress: MakeProgress):
+def test_averages_logits_and_not_probabilities_unless_told(agreement, make_progress: MakeProgress):
     """Two visits with opposite predictions: the average is recomputed with explicit loops."""
     first, second = [4.0, 0.0, -1.0], [-3.0, 1.0, 0.5]
     for kind in ("logits", "probs"):
@@ -57,9 +57,11 @@ def test_averages_logits_and_not_probabilities_unless_told(make_progress: MakePr
         else:
             sharp = [value ** (1 / 0.5) for value in average]
             expected = [value / sum(sharp) for value in sharp]
-        for label in range(3):
-            smoothing = trust.smoothing(Targets.unmixed(torch.tensor([label]), torch.tensor([0])), make_progress())
-            assert smoothing.item() == pytest.approx(1 - expected[label], abs=1e-6)
+        targets = Targets.unmixed(torch.arange(3), torch.zeros(3, dtype=torch.int64))
+        smoothing = trust.smoothing(targets, make_progress())[0]
+        agreement(
+            LabelConfidence, f"smoothing from averaged {kind}", smoothing, [1 - each for each in expected], atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("kind", ["logits", "probs"])

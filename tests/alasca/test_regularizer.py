@@ -25,30 +25,35 @@ def make_view(
     return StepView(output, targets, torch.zeros(size), torch.ones(size), progress)
 
 
+def in_double(view: StepView) -> StepView:
+    output = view.output
+    heads = tuple(each.double() for each in output.aux_logits)
+    return view._replace(output=output._replace(logits=output.logits.double(), aux_logits=heads))
+
+
 @pytest.mark.parametrize(("epoch", "ramp"), [(0, 0.0), (15, 0.5), (30, 1.0)])
 def test_equals_loops_over_samples_heads_and_classes(
-    epoch: int, ramp: float, generator: torch.Generator, make_progress: MakeProgress
+    epoch: int, ramp: float, agreement, generator: torch.Generator, make_progress: MakeProgress
 ):
     """Algorithm 1 written out: average of logits, sharpened softmax, ramp, smoothing over the other classes."""
     regularizer = AlascaRegularizer(10, 3)
-    view = make_view(make_progress(epoch), generator)
+    view = in_double(make_view(make_progress(epoch), generator))
     logits, index = view.output.logits.detach(), view.targets.index[0]
     regularizer.observe(logits, index)
     regularizer.observe(2 * logits, index)
     penalty = regularizer(view)
-    assert penalty.shape == (4,)
+    expected = [0.0] * 4
     for b in range(4):
         y = int(view.targets.label[0, b])
         average = [0.7 * (0.3 * z) + 0.3 * (2 * z) for z in logits[b].tolist()]
         powers = [math.exp(3 * value) for value in average]
         smoothing = ramp * (1 - powers[y] / sum(powers))
-        expected = 0.0
         for head in view.output.aux_logits:
             log_sum = math.log(sum(math.exp(z) for z in head[b].tolist()))
             for k in range(3):
                 mass = 1 - smoothing if k == y else smoothing / 2
-                expected += mass * (log_sum - head[b, k].item())
-        assert penalty[b].item() == pytest.approx(expected, rel=1e-5)
+                expected[b] += mass * (log_sum - head[b, k].item())
+    agreement(AlascaRegularizer, "penalty with its table in float32", penalty, expected, atol=5e-6)
 
 
 def test_is_cross_entropy_on_all_heads_in_the_first_epoch(generator: torch.Generator, make_progress: MakeProgress):
@@ -61,14 +66,15 @@ def test_is_cross_entropy_on_all_heads_in_the_first_epoch(generator: torch.Gener
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 def test_uniform_smoothing_on_heads_is_torchs_label_smoothing(
-    smoothing: float, generator: torch.Generator, make_progress: MakeProgress
+    smoothing: float, agreement, generator: torch.Generator, make_progress: MakeProgress
 ):
-    view = make_view(make_progress(50), generator)
+    view = in_double(make_view(make_progress(50), generator))
     expected = sum(
         F.cross_entropy(head, view.targets.label[0], reduction="none", label_smoothing=smoothing)
         for head in view.output.aux_logits
     )
-    torch.testing.assert_close(UniformSmoothingOnHeads(smoothing)(view), expected)
+    penalty = UniformSmoothingOnHeads(smoothing)(view)
+    agreement(UniformSmoothingOnHeads, "penalty with its amount in float32", penalty, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["alasca", "uniform"])

@@ -37,13 +37,12 @@ def weigh(selector: SampleSelector, losses: Tensor, epoch: int, index: Tensor | 
     return selector(losses, [], targets_of(index), at(epoch))
 
 
-def test_the_schedule_of_the_reference_sheet():
+def test_the_schedule_of_the_reference_sheet(agreement):
     rates = [scheduled_forget_rate(epoch, 0.45, 30) for epoch in range(40)]
     assert [rates[0], rates[29]] == [0.0, 0.45]
     assert rates[1] == pytest.approx(0.015517, abs=1e-6)
-    assert rates[30:] == [0.45] * 10
-    for epoch in range(30):
-        assert rates[epoch] == pytest.approx(0.45 * epoch / 29, abs=1e-12)
+    expected = [0.45 * min(epoch, 29) / 29 for epoch in range(40)]
+    agreement(scheduled_forget_rate, "schedule of the forget rate", rates, expected, atol=1e-15)
 
 
 def test_the_exponent_bends_the_end_of_the_ramp_only():
@@ -59,18 +58,19 @@ def test_short_ramps():
 
 @pytest.mark.parametrize("networks", [2, 3])
 @pytest.mark.parametrize("rate", [0.1, 0.45, 0.8])
-def test_each_network_gets_what_its_peer_finds_small(networks: int, rate: float, generator: torch.Generator):
+def test_each_network_gets_what_its_peer_finds_small(networks: int, rate: float, agreement, generator: torch.Generator):
     selector = SmallLossExchange(networks, noise_rate=rate, ramp_epochs=0)
     for _ in range(5):
         # Few values, so that many losses tie.
         losses = torch.randint(4, (networks, 13), generator=generator).float()
         index = torch.randperm(40, generator=generator)[:13]
         weight = weigh(selector, losses, 0, index)
-        for number in range(networks):
-            peer = losses[(number + 1) % networks].tolist()
-            expected = kept_by_hand(peer, index.tolist(), int((1 - rate) * 13 + 1e-9))
-            assert {row for row in range(13) if weight[number, row] == 1.0} == expected
-            assert weight[number].sum() == len(expected)
+        kept = [
+            kept_by_hand(losses[(number + 1) % networks].tolist(), index.tolist(), int((1 - rate) * 13 + 1e-9))
+            for number in range(networks)
+        ]
+        expected = [[float(row in rows) for row in range(13)] for rows in kept]
+        agreement(SmallLossExchange, "exchanged selection", weight, expected, atol=0.0)
 
 
 def test_only_the_peer_s_losses_count(generator: torch.Generator):
@@ -136,8 +136,8 @@ def test_the_denominator_is_an_option(make_network, make_batch):
         selector = SmallLossExchange(2, noise_rate=0.5, ramp_epochs=0, scale_by_kept_fraction=scaled)
         method = Method([make_network(0), make_network(1)], [CrossEntropy(), CrossEntropy()], selector=selector)
         terms[scaled] = SupervisedStep()(method, batch, at(0)).terms
-    for number in range(2):
-        assert terms[True][f"loss_base/{number}"] == pytest.approx(float(terms[False][f"loss_base/{number}"]) / 2)
+    found, mean = ([float(terms[scaled][f"loss_base/{number}"]) for number in range(2)] for scaled in (True, False))
+    assert found == pytest.approx([each / 2 for each in mean])
 
 
 @pytest.mark.parametrize("sizes", [(6, 6), (7, 3), (1, 8), (0, 5)])

@@ -66,17 +66,16 @@ def test_probabilities_are_those_of_the_lower_group_of_scaled_losses():
 
 
 @pytest.mark.parametrize("networks", [1, 2, 3])
-def test_each_network_goes_by_the_word_of_the_next(networks: int):
+def test_each_network_goes_by_the_word_of_the_next(networks: int, agreement):
     losses, index = two_groups(networks=networks), torch.tensor([7, 3, 25, 0])
     part = MixtureFilter(N, networks)
     part.receive_scan(look(losses), NOW)
     own = part.confidence(torch.zeros(N))
     kept, told = weights(part, index, networks), part.clean_probability(index)
-    for m in range(networks):
-        peer = (m + 1) % networks
-        for b, i in enumerate(index.tolist()):
-            assert told[m, b] == own[peer, i]
-            assert kept[m, b].item() == float(losses[peer, i] < 2)
+    peers = [(m + 1) % networks for m in range(networks)]
+    expected = [[float(losses[peer, i] < 2) for i in index.tolist()] for peer in peers]
+    agreement(MixtureFilter, "labelled samples", kept, expected, atol=0.0)
+    assert told.tolist() == [[own[peer, i].item() for i in index.tolist()] for peer in peers]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.9])

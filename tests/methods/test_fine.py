@@ -52,21 +52,25 @@ def leading_by_power(rows: list[list[float]]) -> np.ndarray:
     return vector
 
 
-def test_directions_and_scores_equal_loops_over_samples(generator: torch.Generator):
-    features = torch.rand(20, 4, generator=generator)
+def test_directions_and_scores_equal_loops_over_samples(agreement, generator: torch.Generator):
+    features = torch.rand(20, 4, generator=generator, dtype=torch.float64)
     label = torch.arange(20) % CLASSES
     reference = torch.rand(20, generator=generator) < 0.7
     vectors = class_eigenvectors(features, label, reference, CLASSES)
     scores = alignment_scores(features, label, vectors)
+    expected = [0.0] * 20
     for k in range(CLASSES):
         rows = [features[i].tolist() for i in range(20) if label[i] == k and reference[i]]
         direction = leading_by_power(rows)
-        assert abs(abs(float(direction @ vectors[k].numpy())) - 1.0) < 1e-9
+        # An eigenvector has no sign.
+        sign = np.sign(float(direction @ vectors[k].numpy()))
+        agreement(class_eigenvectors, "main directions", vectors[k], sign * direction, atol=1e-9)
         for i in range(20):
             if label[i] == k:
                 z = features[i].tolist()
                 cosine = sum(a * b for a, b in zip(z, direction)) / math.sqrt(sum(a * a for a in z))
-                assert scores[i].item() == pytest.approx(abs(cosine), abs=1e-9)
+                expected[i] = abs(cosine)
+    agreement(alignment_scores, "scores", scores, expected, atol=1e-9)
 
 
 def test_features_along_one_direction_have_the_score_one():

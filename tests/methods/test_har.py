@@ -76,21 +76,25 @@ def penalty_of(network: Network, image: Tensor, label: Tensor, **options) -> Ten
     return HeteroskedasticAdaptiveRegularizer(3, class_strengths=FACTORS, **options)(view_of(network(image), label))
 
 
-def test_equals_a_loop_over_samples_where_samples_are_alone(generator: torch.Generator):
+def test_equals_a_loop_over_samples_where_samples_are_alone(agreement, generator: torch.Generator):
     """With group normalisation the gradient of the batch mean is that of each sample's loss divided by the size."""
     network = tiny_network("group")
     image, label = sample(generator)
     found = penalty_of(copy.deepcopy(network), image, label)
+    expected = []
     for b in range(4):
         plain, kept = recorded(network)
         loss = F.cross_entropy(plain(image[b : b + 1]).logits, label[b : b + 1])
         norms = [math.sqrt(slope.square().sum().item()) for slope in torch.autograd.grad(loss / 4, kept)]
         assert len(norms) == 4
-        assert found[b].item() == pytest.approx(FACTORS[label[b]] * sum(norms), rel=1e-9)
+        expected.append(FACTORS[label[b]] * sum(norms))
+    agreement(HeteroskedasticAdaptiveRegularizer, "penalty, sample by sample", found, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_value_and_gradient_equal_those_of_activations_before_the_affine_part(norm: str, generator: torch.Generator):
+def test_value_and_gradient_equal_those_of_activations_before_the_affine_part(
+    norm: str, agreement, generator: torch.Generator
+):
     network = tiny_network(norm).train()
     image, label = sample(generator)
     plain, kept = recorded(network)
@@ -99,12 +103,12 @@ def test_value_and_gradient_equal_those_of_activations_before_the_affine_part(no
     factors = torch.tensor(FACTORS, dtype=torch.float64)[label]
     expected = factors * sum(slope.square().sum((1, 2, 3)).sqrt() for slope in slopes)
     found = penalty_of(network, image, label)
-    torch.testing.assert_close(found, expected)
+    agreement(HeteroskedasticAdaptiveRegularizer, f"penalty, {norm} normalisation", found, expected, atol=1e-10)
     found.mean().backward()
     expected.mean().backward()
     theirs = {name.replace(".layer.", "."): each.grad for name, each in plain.named_parameters()}
     for name, each in network.named_parameters():
-        torch.testing.assert_close(each.grad, theirs[name], msg=name)
+        agreement(HeteroskedasticAdaptiveRegularizer, "gradient of the penalty", each.grad, theirs[name], atol=1e-10)
 
 
 def test_gradcheck(generator: torch.Generator):
@@ -217,10 +221,12 @@ def test_with_strength_zero_it_asks_for_nothing_and_gives_zeros(make_network: Ca
         on(view_of(output, torch.tensor([0, 1])))
 
 
-def test_factors_by_hand():
+def test_factors_by_hand(agreement):
     """(1 - acc)^0.6 / n^0.4: 0.5^0.6 / 100^0.4 = 0.1045640; 0.1^0.6 / 10^0.4 = 0.1; the empty class does not count."""
     found = class_strengths_from([0.5, 0.9, 0.0], [100, 10, 0])
     assert found == pytest.approx([1.0, 0.1 / 0.1045640, 0.0], rel=1e-6)
+    expected = [1.0, (0.1 / 0.5) ** 0.6 * (100 / 10) ** 0.4, 0.0]
+    agreement(class_strengths_from, "factors of classes", found, expected, atol=1e-14)
     # Equally hard classes: only their sizes count, and 32 times the size is a quarter of the factor.
     assert class_strengths_from(None, [32, 1024]) == pytest.approx([1.0, 0.25])
 

@@ -34,6 +34,39 @@ def test_the_posterior_is_bayes_rule_with_the_moments_of_the_groups():
     np.testing.assert_allclose(posterior, density[1] / (density[0] + density[1]), atol=2e-3)
 
 
+def steps_by_hand(values: np.ndarray, first: np.ndarray, max_iter: int, tol: float, reg_covar: float) -> np.ndarray:
+    """Expectation maximisation written out for one dimension; ``first`` says which values start in the higher group."""
+    belongs, before = np.stack([~first, first]).astype(float), -np.inf
+    for _ in range(max_iter + 1):
+        count = belongs.sum(axis=1)
+        mean = (belongs * values).sum(axis=1) / count
+        variance = (belongs * (values - mean[:, None]) ** 2).sum(axis=1) / count + reg_covar
+        share = count / len(values)
+        density = share[:, None] * np.exp(-((values - mean[:, None]) ** 2) / (2 * variance[:, None]))
+        density /= np.sqrt(2 * np.pi * variance)[:, None]
+        belongs = density / density.sum(axis=0)
+        likelihood = np.log(density.sum(axis=0)).mean()
+        if likelihood - before < tol:
+            break
+        before = likelihood
+    return belongs
+
+
+@pytest.mark.parametrize(
+    ("max_iter", "tol", "reg_covar"),
+    [(10, 1e-2, 5e-4), (100, 1e-6, 1e-6), (100, 1e-4, 5e-4)],
+    ids=["dividemix", "fine", "rate"],
+)
+def test_the_fit_is_expectation_maximisation_from_the_groups_of_k_means(agreement, max_iter, tol, reg_covar):
+    """In groups that lie apart k-means finds the groups, so that the start is known."""
+    values, high = two_groups(6)
+    values = scale_to_unit(values)
+    assert values[high].min() > values[~high].max()
+    found = two_component_posterior(values, "high", max_iter=max_iter, tol=tol, reg_covar=reg_covar)
+    expected = steps_by_hand(values, high, max_iter, tol, reg_covar)[1]
+    agreement(two_component_posterior, "posterior after expectation maximisation", found, expected, atol=1e-9)
+
+
 def test_both_components_share_every_value():
     values, _ = two_groups(4)
     both = two_component_posterior(values, "low") + two_component_posterior(values, "high")

@@ -18,12 +18,13 @@ def at(step: int) -> Progress:
     return Progress(step // 5, step, 10, 5)
 
 
-def test_each_row_is_the_mix_that_its_targets_say(make_batch: MakeBatch):
+def test_each_row_is_the_mix_that_its_targets_say(agreement, make_batch: MakeBatch):
     batch = make_batch()
+    batch = batch._replace(image=batch.image.double())
     image, targets = Mixup(1.0, seed=3)(batch, at(7))
     assert targets.label.shape == targets.index.shape == targets.weight.shape == (2, 6)
     place = {int(number): b for b, number in enumerate(batch.index)}
-    partners = set()
+    partners, expected = set(), []
     for b in range(6):
         first, second = place[int(targets.index[0, b])], place[int(targets.index[1, b])]
         assert first == b
@@ -31,7 +32,9 @@ def test_each_row_is_the_mix_that_its_targets_say(make_batch: MakeBatch):
         assert targets.label[0, b] == batch.label[first] and targets.label[1, b] == batch.label[second]
         one, other = targets.weight[:, b].tolist()
         assert one + other == pytest.approx(1.0)
-        torch.testing.assert_close(image[b], one * batch.image[first] + other * batch.image[second])
+        pixels = zip(batch.image[first].flatten().tolist(), batch.image[second].flatten().tolist())
+        expected.append([one * mine + other * its for mine, its in pixels])
+    agreement(Mixup, "mixed images by float32 weights", image.flatten(1), expected, atol=1e-6)
     # Partners are a permutation, and one weight serves the whole batch, of which the first sample has the larger part.
     assert partners == set(range(6))
     assert targets.weight.unique(dim=1).shape == (2, 1)

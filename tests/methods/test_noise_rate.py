@@ -101,7 +101,7 @@ def test_a_wrong_shape_is_named():
         estimate_noise_rate(np.zeros(5))
 
 
-def test_the_confident_joint_against_a_loop():
+def test_the_confident_joint_against_a_loop(agreement):
     rng = np.random.default_rng(4)
     probs = rng.dirichlet(np.full(4, 0.4), size=300)
     label = rng.integers(0, 3, 300)  # nothing carries label 3
@@ -117,7 +117,9 @@ def test_the_confident_joint_against_a_loop():
             share = sum(label == y) / sum(row)
             right += row[y] * share
             total += sum(row) * share
-    assert confident_rate(probs, label) == pytest.approx(1 - right / total, abs=1e-12)
+    agreement(
+        confident_rate, "rate of the confident joint", confident_rate(probs, label), 1 - right / total, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])

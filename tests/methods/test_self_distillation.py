@@ -59,7 +59,7 @@ def expected(output: NetworkOutput, targets: Targets, a: float, b: float, temper
 
 @pytest.mark.parametrize("variant", ["by", "al"])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_equals_loops(variant: str, mixed: bool, generator: torch.Generator):
+def test_equals_loops(variant: str, mixed: bool, agreement, generator: torch.Generator):
     output = make_output(generator)
     targets = Targets.unmixed(torch.tensor([0, 3, 2]), torch.arange(3))
     if mixed:
@@ -69,16 +69,18 @@ def test_equals_loops(variant: str, mixed: bool, generator: torch.Generator):
     regularizer = SelfDistillation(0.3, 0.01, 2.5, variant)
     found = regularizer(view_of(output, targets))
     assert found.shape == (3,)
-    assert found.mean().item() == pytest.approx(expected(output, targets, 0.3, 0.01, 2.5, variant), rel=1e-9)
+    whole = expected(output, targets, 0.3, 0.01, 2.5, variant)
+    agreement(SelfDistillation, f"penalty, variant {variant}", found.mean(), whole, atol=1e-12)
 
 
-def test_with_the_scaled_criterion_it_is_the_authors_loss(generator: torch.Generator):
+def test_with_the_scaled_criterion_it_is_the_authors_loss(agreement, generator: torch.Generator):
     output = make_output(generator)
     targets = Targets.unmixed(torch.tensor([0, 3, 2]), torch.arange(3))
     main = F.cross_entropy(output.logits, targets.label[0]).item()
     total = CrossEntropy(scale=0.9)(output.logits, targets, NOW).mean()
     total = total + SelfDistillation()(view_of(output, targets)).mean()
-    assert total.item() == pytest.approx(0.9 * main + expected(output, targets, 0.1, 1e-6, 3.0, "by"), rel=1e-9)
+    whole = 0.9 * main + expected(output, targets, 0.1, 1e-6, 3.0, "by")
+    agreement(SelfDistillation, "whole loss of the authors' code", total, whole, atol=1e-12)
 
 
 def test_without_distillation_it_is_cross_entropy_of_the_heads(generator: torch.Generator):

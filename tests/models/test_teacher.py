@@ -30,8 +30,8 @@ def test_starts_equal_to_the_network_and_apart_from_it(make_network: MakeNetwork
     assert all(torch.equal(value, before[name]) for name, value in teacher.average.state_dict().items())
 
 
-def test_moves_by_the_formula(make_network: MakeNetwork, generator: torch.Generator):
-    network = make_network()
+def test_moves_by_the_formula(agreement, make_network: MakeNetwork, generator: torch.Generator):
+    network = make_network().double()
     teacher = WeightAverage(network, 0.75)
     expected = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     for _ in range(3):
@@ -39,7 +39,7 @@ def test_moves_by_the_formula(make_network: MakeNetwork, generator: torch.Genera
         teacher.update(network)
         expected = {name: 0.75 * expected[name] + 0.25 * parameter for name, parameter in network.named_parameters()}
     for name, parameter in teacher.average.named_parameters():
-        torch.testing.assert_close(parameter, expected[name].detach())
+        agreement(WeightAverage, "averaged weights", parameter, expected[name], atol=1e-14)
 
 
 def test_copies_buffers(make_network: MakeNetwork, make_batch: MakeBatch):
@@ -114,14 +114,14 @@ def test_auxiliary_heads_are_not_copied_and_change_nothing(make_network: MakeNet
         ),
     ],
 )
-def test_schedules_by_hand(options: dict, expected: list[float], make_network: MakeNetwork):
+def test_schedules_by_hand(options: dict, expected: list[float], agreement, make_network: MakeNetwork):
     network = make_network()
     teacher = WeightAverage(network, **{"momentum": 0.9, **options})
     found = []
     for _ in expected:
         found.append(teacher.current_momentum())
         teacher.update(network)
-    assert found == pytest.approx(expected)
+    agreement(WeightAverage, "schedule of the momentum", found, expected, atol=1e-14)
 
 
 def test_bias_corrected_by_the_authors_count():

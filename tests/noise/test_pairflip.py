@@ -19,8 +19,9 @@ def test_each_class_moves_to_the_next_one_with_the_nominal_rate(classes, rate):
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.0, [0, 1, 2]), (1.0, [1, 2, 0])])
-def test_limits(rate, expected):
-    assert PairFlip(rate).draw(Samples(np.arange(3), np.arange(3), 3)).label.tolist() == expected
+def test_limits(agreement, rate, expected):
+    drawn = PairFlip(rate).draw(Samples(np.arange(3), np.arange(3), 3)).label
+    agreement(PairFlip, "labels at rates 0 and 1", drawn, expected, atol=0.0)
 
 
 def test_rate_outside_zero_to_one_is_refused():

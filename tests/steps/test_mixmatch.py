@@ -132,7 +132,9 @@ def loss_by_hand(network, views, targets, labelled, own, order, factor, only_lab
 
 
 @pytest.mark.parametrize("mix", ["all", "labelled"])
-def test_a_step_equals_loops_over_samples_classes_views_and_networks(mix: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_step_equals_loops_over_samples_classes_views_and_networks(
+    mix: str, agreement, monkeypatch: pytest.MonkeyPatch
+):
     random = torch.Generator().manual_seed(3)
     views = [torch.randn(4, 1, 1, 5, generator=random, dtype=torch.float64) for _ in range(2)]
     labels, own, order = [0, 2, 1, 1], 0.7, [5, 3, 0, 1, 7, 2, 6, 4]
@@ -158,8 +160,8 @@ def test_a_step_equals_loops_over_samples_classes_views_and_networks(mix: str, m
         terms, expected = loss(*arrays[number])
         total += expected
         for name, value in terms.items():
-            assert result.terms[f"loss_{name}/{number}"].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
-        assert result.terms[f"loss_base/{number}"].item() == pytest.approx(expected, rel=1e-9)
+            agreement(MixMatchStep, f"{name} term", result.terms[f"loss_{name}/{number}"], value, atol=1e-12)
+        agreement(MixMatchStep, "loss", result.terms[f"loss_base/{number}"], expected, atol=1e-12)
         # The targets carry no gradient: they stay fixed while the weights move.
         weight, bias = arrays[number]
         for k, d in np.ndindex(3, 5):
@@ -183,21 +185,21 @@ def test_a_step_equals_loops_over_samples_classes_views_and_networks(mix: str, m
 @pytest.mark.parametrize(
     ("epochs_after", "expected"), [(-3.0, 0.0), (0.0, 0.0), (8.0, 0.5), (8.5, 8.5 / 16), (16.0, 1.0), (40.0, 1.0)]
 )
-def test_the_ramp_rises_for_sixteen_epochs_after_the_warmup(epochs_after: float, expected: float):
+def test_the_ramp_rises_for_sixteen_epochs_after_the_warmup(epochs_after: float, expected: float, agreement):
     step = round((30 + epochs_after) * 10)
     progress = Progress(epoch=step // 10, step=step, max_epochs=300, steps_per_epoch=10)
-    assert semi_supervised_ramp(progress, 30, 16) == pytest.approx(expected)
+    agreement(semi_supervised_ramp, "ramp", semi_supervised_ramp(progress, 30, 16), expected, atol=1e-14)
 
 
 def test_a_ramp_without_length_is_at_its_end():
     assert semi_supervised_ramp(NOW, 14, 0) == 1.0
 
 
-def test_sharpening_equals_powers_and_a_temperature_of_one_changes_nothing():
-    probs = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+def test_sharpening_equals_powers_and_a_temperature_of_one_changes_nothing(agreement):
+    probs = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(sharpen(probs, 1.0), probs)
     expected = [[0.25 / 0.38, 0.09 / 0.38, 0.04 / 0.38], [1.0, 0.0, 0.0]]
-    torch.testing.assert_close(sharpen(probs, 0.5), torch.tensor(expected))
+    agreement(sharpen, "sharpened predictions", sharpen(probs, 0.5), expected, atol=1e-14)
 
 
 def test_sharpening_small_numbers_by_a_large_power_keeps_a_distribution():
