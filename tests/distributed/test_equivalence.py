@@ -1,8 +1,10 @@
 """Two processes take the steps of one."""
 
+import numpy as np
 import pytest
 import torch
 
+from alasca_pl.core.sample_file import SampleFile
 from running import SMALLER, TWO, checkpoint, distance, train
 
 METHODS = {
@@ -43,6 +45,11 @@ def test_metrics_of_two_processes_equal_those_of_one(tmp_path):
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert two[name] == pytest.approx(value, abs=1e-9), name
+    mine, theirs = (SampleFile.load(tmp_path / folder / "samples.npz") for folder in ("one", "two"))
+    assert (mine.visits == theirs.visits).all() and (mine.visits > 0).all()
+    assert mine.evidence.keys() == theirs.evidence.keys()
+    for name, value in mine.evidence.items():
+        np.testing.assert_allclose(theirs.evidence[name], value, atol=1e-6, err_msg=name)
 
 
 def test_resume_with_two_processes_equals_uninterrupted(tmp_path):

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,11 @@ def _assert_same_run(killed, whole):
     mine, theirs = checkpoint(killed), checkpoint(whole)
     for part in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
         assert_same_bits(mine[part], theirs[part])
+    assert_same_bits(mine["callbacks"]["LabelEvidence"], theirs["callbacks"]["LabelEvidence"])
+    with np.load(killed / "samples.npz") as one, np.load(whole / "samples.npz") as other:
+        assert one.files == other.files
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 # 10 steps make an epoch: None writes checkpoints at the end of epochs, 4 also within, 10 asks for just its last step.

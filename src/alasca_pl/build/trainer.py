@@ -9,6 +9,7 @@ from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
 from alasca_pl.training.callbacks.history import History
+from alasca_pl.training.callbacks.label_evidence import LabelEvidence
 from alasca_pl.training.callbacks.monitor import NoiseMonitor
 from alasca_pl.training.callbacks.scans import ScanCallback
 from alasca_pl.training.callbacks.stopping import Stopping
@@ -49,6 +50,11 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
                 ParallelGuard(identity),
                 ScanCallback(),
                 NoiseMonitor(data.noisy_labels),
+                *(
+                    [LabelEvidence(data.noisy_labels, config["num_networks"], data.image_names, folder.samples)]
+                    if config["report"].get("samples", True)
+                    else []
+                ),
                 *(make(node) for node in config["callbacks"].values() if node),
                 # After all callbacks that log at the end of an epoch.
                 History(folder.metrics),

@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "noise.npz"
 
     @property
+    def samples(self) -> Path:
+        """What training showed about each label; see ``SampleFile``."""
+        return self.path / "samples.npz"
+
+    @property
     def curves(self) -> Path:
         """Picture of the training curves."""
         return self.path / "curves.png"
@@ -78,5 +83,5 @@ class RunFolder:
 
     def would_overwrite(self) -> list[str]:
         """Names of existing files, other than the record, that a new run in this folder would overwrite."""
-        files = (self.config, self.noise, self.metrics, self.curves, self.checkpoints)
+        files = (self.config, self.noise, self.metrics, self.samples, self.curves, self.checkpoints)
         return [file.name for file in files if file.exists()]

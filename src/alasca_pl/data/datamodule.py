@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import lightning as L
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -95,6 +97,10 @@ class NoisyDataModule(L.LightningDataModule):
             raise ValueError(f"data.augment: {error}") from error
         self._views: tuple[ViewChoice, ...] = ("default",)
         self._partner = False
+
+    def image_names(self, split: str = "train") -> npt.NDArray[np.str_] | None:
+        """Names of a split's images within the data set, (n,); None if they do not come from files."""
+        return self._prepared.image_names(split)
 
     def describe(self) -> list[str]:
         """Describe in lines of text what was read, and how training images are augmented."""

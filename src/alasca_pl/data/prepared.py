@@ -123,6 +123,7 @@ class PreparedData:
         self.data_digest = data_digest(splits["train"])
         splits, positions = make_splits(splits, num_val, max_train_samples, max_test_samples, split_seed)
         self.size, self.channels, self.needs_resize = find_shape(splits, image_size, channels)
+        self._files = {name: split.images for name, split in splits.items() if isinstance(split, ImageFiles)}
         self.splits = load_splits(splits, self.size, self.channels, loader, memory_limit_mb, num_workers)
         train = self.splits["train"]
         if num_samples is not None and max_train_samples is None and len(train) != num_samples:
@@ -168,6 +169,11 @@ class PreparedData:
     def sizes(self) -> dict[str, int]:
         """Number of samples of each split."""
         return {split: len(labels) for split, labels in self.labels.items()}
+
+    def image_names(self, split: str) -> npt.NDArray[np.str_] | None:
+        """Names of a split's images within the data set, (n,); None if they do not come from files."""
+        images = self._files.get(split)
+        return None if images is None else np.array([images.name(i) for i in range(len(images))], dtype=np.str_)
 
     def describe(self) -> list[str]:
         """Describe in lines of text what was read: splits and classes, images, normalisation."""

@@ -242,7 +242,7 @@ def _begin(run: Run) -> None:
 def _write_first(run: Run) -> None:
     if run.checkpoint is None:
         # Left by a run that was interrupted before its first checkpoint.
-        for file in (run.folder.metrics, run.folder.curves, run.folder.best):
+        for file in (run.folder.metrics, run.folder.samples, run.folder.curves, run.folder.best):
             file.unlink(missing_ok=True)
     text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
     write_atomically(run.folder.config, lambda file: file.write(text.encode()))

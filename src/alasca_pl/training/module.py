@@ -84,11 +84,10 @@ class NoisyLabelModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         result = self.step(self.method, batch, self.progress())
         self.log(LOSS_OF_STEP, result.loss.detach(), on_step=True, on_epoch=False)
-        logits = torch.stack(result.logits).mean(dim=0)
         return {
             "loss": result.loss,
             "terms": result.terms,
-            "logits": logits,
+            "logits": torch.stack(result.logits),
             "weight": result.weight,
             "losses": result.losses,
         }

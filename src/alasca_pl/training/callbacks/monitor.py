@@ -80,7 +80,7 @@ class NoiseMonitor(L.Callback):
         # On an accelerator this check would synchronise at every step, so it is made at the end of the epoch.
         if loss.device.type == "cpu" and not torch.isfinite(loss):
             raise _not_finite(trainer, f"; samples {batch.index[:10].tolist()} and others were in the batch")
-        predicted = outputs["logits"].argmax(dim=1)
+        predicted = outputs["logits"].mean(dim=0).argmax(dim=1)
         one = torch.ones((), device=loss.device)
         values = {f"{TRAIN}/{name}": (value, one) for name, value in outputs["terms"].items()}
         count = one * len(batch.label)
