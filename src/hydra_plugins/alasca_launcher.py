@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.launcher import Launcher
@@ -36,7 +36,44 @@ _NOT_PASSED_ON = (
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's basic sweeper, for launchers that check all jobs themselves; a refused sweep leaves no folder."""
+    """Hydra's basic sweeper, for launchers that check all jobs themselves; a refused sweep leaves no folder.
+
+    Args:
+        max_batch_size: See Hydra.
+        params: Options to values separated by commas, of all grids.
+        grids: Further options to values, one mapping per grid; the jobs of all grids are run. An option of the command line
+            takes the place of a grid's values. A grid with no value but others for it is left out: with ``method=elr`` the grids
+            of other methods are.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        grids: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self.grids = [dict(grid) for grid in grids or ()]
+
+    def split_arguments(  # type: ignore[override]
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        shared, given = overrides[: len(self.params)], overrides[len(self.params) :]
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs = []
+        for grid in self.grids or [{}]:
+            own = parser.parse_overrides([f"{name}={value}" for name, value in grid.items()])
+            asked = {one.get_key_element(): one for one in given}
+            fixed = [one for one in own if not one.is_sweep_override() and one.get_key_element() in asked]
+            values = {one.get_key_element(): _values(asked[one.get_key_element()]) for one in fixed}
+            if all(_values(one)[0] in values[one.get_key_element()] for one in fixed):
+                rest = [one for one in given if one.get_key_element() not in values]
+                for batch in BasicSweeper.split_arguments([*shared, *own, *rest], None):
+                    jobs += batch
+        if not jobs:
+            raise CompactHydraException("no grid of this sweep has the values that the command line gives")
+        return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave the check to the launcher, which names all wrong jobs instead of the first."""
@@ -298,6 +335,13 @@ class SlurmLauncher(LocalLauncher):
             parameters={**self.slurm, "slurm_array_parallelism": self.parallelism},
             threads=self.threads if isinstance(self.threads, int) else None,
         )
+
+
+def _values(override: Override) -> list[str]:
+    """Values of an override, written as in a job's command."""
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
 
 
 def portable_override(override: str) -> str:

@@ -108,6 +108,54 @@ def test_a_sweep_in_an_experiment_multiplies_with_the_line(tmp_path, fast_jobs):
     assert all(["--config-dir", str(tmp_path / "conf")] == words[4:6] for words in fast_jobs)
 
 
+GRIDS = """# @package _global_
+hydra:
+  sweeper:
+    params:
+      seed: 0,1
+    grids:
+      - method: ce
+        optim.weight_decay: 0,1e-3,1e-2
+      - method: elr
+        criterion.strength: 1,3
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {("ce", "0"), ("ce", "0.001"), ("ce", "0.01"), ("elr", "1"), ("elr", "3")}),
+        # The command line takes the place of values ...
+        (["optim.weight_decay=0.5", "method=ce"], {("ce", "0.5")}),
+        (["criterion.strength=7,8", "method=elr"], {("elr", "7"), ("elr", "8")}),
+        # ... and leaves out grids of another one.
+        (["method=elr"], {("elr", "1"), ("elr", "3")}),
+        (["method=elr,ce", "optim.weight_decay=0.1"], {("ce", "0.1"), ("elr", "1"), ("elr", "3")}),
+    ],
+)
+def test_several_grids_are_one_sweep(tmp_path, fast_jobs, given, expected):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.yaml").write_text(GRIDS)
+    outcome = command(tmp_path, "--config-dir", "conf", "-m", "sweep=a", "experiment=own", *given)
+    assert outcome.code == 0, outcome
+    found = []
+    for file in (tmp_path / "sweeps" / "a").glob("*/job.json"):
+        about = json.loads(file.read_text())
+        config, method = about["config"], about["choices"]["method"]
+        value = config["criterion"]["strength"] if method == "elr" else config["optim"]["weight_decay"]
+        found.append((method, f"{value:g}", config["seed"]))
+    assert sorted(found) == sorted((*pair, seed) for pair in expected for seed in (0, 1))
+
+
+def test_a_line_that_leaves_no_grid_is_refused(tmp_path, fast_jobs):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.yaml").write_text(GRIDS)
+    outcome = command(tmp_path, "--config-dir", "conf", "-m", "sweep=a", "experiment=own", "method=gce")
+    assert outcome.code == 1
+    assert "no grid of this sweep" in outcome.err and "Traceback" not in outcome.err
+    assert not fast_jobs
+
+
 def test_commands_of_jobs_leave_out_what_concerns_the_sweep(tmp_path, fast_jobs):
     command(tmp_path, "-m", "sweep=a", "seed=0,1", "hydra.launcher.jobs=1", "hydra.verbose=true")
     for words in fast_jobs:
