@@ -1,0 +1,85 @@
+"""One number per label: the larger, the more suspicious."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.sample_file import SampleFile
+
+Scores = npt.NDArray[np.float64]
+
+DEFAULT = "margin"
+_CONFIDENCE = re.compile(r"(.+)_confidence")
+
+
+def _mean(array: npt.NDArray[Any]) -> Scores:
+    """Mean over the networks."""
+    return np.asarray(array, dtype=np.float64).mean(axis=0)
+
+
+# Name, where it comes from, and how it is computed. All are oriented: larger is more suspicious.
+_KNOWN: dict[str, tuple[str, Callable[[SampleFile], Scores]]] = {
+    "margin": (
+        "minus the mean over epochs of the given label's logit less the largest other one",
+        lambda file: -_mean(file.evidence["margin"]),
+    ),
+    "wrong_events": (
+        "fraction of epochs in which another label was predicted",
+        lambda file: _mean(file.evidence["wrong_events"]) / np.maximum(file.visits, 1),
+    ),
+    "loss": ("mean over epochs of the cross-entropy of the given label", lambda file: _mean(file.evidence["loss"])),
+    "last_loss": ("the same in the last epoch", lambda file: _mean(file.evidence["last_loss"])),
+    "confidence": (
+        "1 - mean over epochs of the given label's probability",
+        lambda file: 1.0 - _mean(file.evidence["confidence"]),
+    ),
+    "suggested_gap": (
+        "averaged probability of the suggested label less that of the given one",
+        lambda file: _mean(file.evidence["suggested_prob"]) - _mean(file.evidence["confidence"]),
+    ),
+}
+
+
+def score_names(file: SampleFile) -> dict[str, str]:
+    """Scores that a file allows, with what they are."""
+    names = {name: what for name, (what, _) in _KNOWN.items()}
+    for name in file.evidence:
+        found = _CONFIDENCE.fullmatch(name)
+        if found:
+            names[name] = f"minus the confidence of {found[1]} in the given label"
+    return names
+
+
+def suspicion(file: SampleFile, name: str = DEFAULT) -> Scores:
+    """Score each label.
+
+    Args:
+        file: What training showed.
+        name: One of ``score_names``.
+
+    Returns:
+        (N,), larger where the label is more likely wrong; NaN for samples that were never trained on.
+
+    Raises:
+        UserError: If the score is unknown.
+
+    Example:
+        >>> evidence = {"margin": np.array([[2.0, -1.0, 0.5]])}
+        >>> ones = np.ones(3, dtype=np.int64)
+        >>> suspicion(SampleFile(ones, np.arange(3), ones, None, evidence)).tolist()
+        [-2.0, 1.0, -0.5]
+    """
+    names = score_names(file)
+    if name not in names:
+        raise UserError(f"unknown score {name!r}; choose one of {', '.join(names)}")
+    score = _KNOWN[name][1](file) if name in _KNOWN else -_mean(file.evidence[name])
+    return np.where(file.visits > 0, score, np.nan)
+
+
+def ranking(score: Scores) -> npt.NDArray[np.int64]:
+    """Positions from the most to the least suspicious; ties in their order, samples without a score last."""
+    return np.argsort(-score, kind="stable")
