@@ -23,6 +23,7 @@ ALLOWED = {
     "training": ("core", "models", "noise", "steps", "training"),
     "build": ("core", "noise", "models", "methods", "alasca", "data", "steps", "training", "build"),
     "report": ("core", "report"),
+    "audit": ("core", "audit"),
     "runs": ("core", "noise", "models", "data", "training", "build", "report", "runs"),
     "sweeps": ("core", "sweeps"),
     "cli": ("core", "runs", "report", "sweeps", "cli"),
@@ -35,6 +36,7 @@ FORBIDDEN = {
     "alasca": ("lightning",),
     "steps": ("lightning",),
     "report": ("torch", "torchvision", "lightning"),
+    "audit": ("torch", "torchvision", "lightning"),
     "sweeps": ("torch", "torchvision", "lightning", "hydra", "omegaconf"),
 }
 
