@@ -2,7 +2,9 @@
 
 import io
 import logging
+import math
 import random
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from unittest import mock
@@ -238,7 +240,7 @@ class Epoch:
         for batch in batches:
             result = self.module.step(self.module.method, batch, Progress(epoch, 0, 10, 4))
             output = {"terms": result.terms, "weight": result.weight, "losses": result.losses}
-            outputs.append(output | {"logits": torch.stack(result.logits).mean(dim=0)})
+            outputs.append(output | {"logits": torch.stack(result.logits)})
             self.monitor.on_train_batch_end(mock.Mock(), self.module, outputs[-1], batch, 0)
         return outputs
 
@@ -280,6 +282,31 @@ def test_an_epoch_measures_selections_and_how_losses_rank(make_network: MakeNetw
         )
 
 
+def test_confidences_have_the_mean_and_spread_of_the_samples(make_network: MakeNetwork):
+    epoch, labels = two_networks(make_network), make_labels()
+    table = torch.rand(N, generator=torch.Generator().manual_seed(6))
+    part = mock.Mock(confidence=lambda label: table)
+    # The last batch is smaller, so that a mean over batches would be another number.
+    outputs = epoch.feed(deal(range(N)))
+    with mock.patch.object(Method, "of_network", lambda self, number: [("part", part)]):
+        metrics = epoch.end()
+    logits = torch.cat([output["logits"] for output in outputs], dim=1).double()
+    for network in range(2):
+        own: dict[bool, list[float]] = {True: [], False: []}
+        kept: dict[bool, list[float]] = {True: [], False: []}
+        for i in range(N):
+            weights = [math.exp(value) for value in logits[network, i].tolist()]
+            is_wrong = bool(labels.label[i] != labels.clean_label[i])
+            own[is_wrong].append(weights[labels.label[i]] / sum(weights))
+            kept[is_wrong].append(float(table[i]))
+        for group, values in (("train", own), ("part", kept)):
+            for word, is_wrong in (("clean", False), ("wrong", True)):
+                its = values[is_wrong]
+                assert metrics[f"{group}/confidence_{word}/{network}"] == pytest.approx(statistics.fmean(its))
+                assert metrics[f"{group}/confidence_{word}_std/{network}"] == pytest.approx(statistics.pstdev(its))
+    assert not [name for name in metrics if "square" in name]
+
+
 def test_samples_that_the_epoch_did_not_meet_do_not_count(make_network: MakeNetwork):
     epoch = two_networks(make_network)
     epoch.feed(deal(range(N)))
@@ -305,7 +332,7 @@ def test_a_step_without_base_losses_is_measured_without_them(make_network: MakeN
     epoch = two_networks(make_network)
     (batch,) = deal([0, 1, 2, 3])
     result = epoch.module.step(epoch.module.method, batch, Progress(0, 0, 10, 4))
-    output = {"terms": result.terms, "weight": result.weight, "logits": result.logits[0], "losses": None}
+    output = {"terms": result.terms, "weight": result.weight, "logits": torch.stack(result.logits), "losses": None}
     epoch.monitor.on_train_batch_end(mock.Mock(), epoch.module, output, batch, 0)
     metrics = epoch.end()
     assert "train/loss" in metrics and not [name for name in metrics if "auroc_loss" in name]

@@ -46,8 +46,9 @@ ACC_CLEAN = str(MetricName(TRAIN, "acc_clean"))
 MEMORISED = str(MetricName(TRAIN, "memorised"))
 AUROC_OF_LOSS = "auroc_loss"
 
-# A part's confidence in the given labels.
+# Confidence in the given labels: of a part, and in the group ``train`` the networks' own, each sample's at its step.
 CONFIDENCE_CLEAN, CONFIDENCE_WRONG, AUROC = "confidence_clean", "confidence_wrong", "auroc"
+CONFIDENCE_CLEAN_STD, CONFIDENCE_WRONG_STD = f"{CONFIDENCE_CLEAN}_std", f"{CONFIDENCE_WRONG}_std"
 
 
 def accuracy(split: str, rule: str | None = None) -> str:

@@ -16,6 +16,7 @@ from alasca_pl.core.metric_names import (
     CONFIDENCE_WRONG,
     MEMORISED,
     TEST,
+    TRAIN,
     VAL,
     accuracy,
     of_quantity,
@@ -46,7 +47,8 @@ def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
         path: PNG file to write.
     """
     everything = {name: value for row in rows for name, value in row.items()}
-    clean = [name for name, _ in of_quantity(everything, CONFIDENCE_CLEAN)]
+    # That of the networks themselves differs little from the accuracy on given labels.
+    clean = [name for name, _ in of_quantity(everything, CONFIDENCE_CLEAN) if name.group != TRAIN]
     parts = sorted({name.group for name in clean})
     figure = Figure(figsize=(6.4 * (1 + len(parts)), 4.6), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, 1 + len(parts), squeeze=False)[0]

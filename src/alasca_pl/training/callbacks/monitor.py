@@ -12,7 +12,9 @@ from alasca_pl.core.metric_names import (
     AUROC,
     AUROC_OF_LOSS,
     CONFIDENCE_CLEAN,
+    CONFIDENCE_CLEAN_STD,
     CONFIDENCE_WRONG,
+    CONFIDENCE_WRONG_STD,
     LOSS,
     MEMORISED,
     SELECT,
@@ -41,6 +43,9 @@ class NoiseMonitor(L.Callback):
     * for every part of a network that has a confidence in labels, ``<part>/confidence_clean``,
       ``<part>/confidence_wrong`` and ``<part>/auroc`` (AUROC of 1 - confidence for detecting noisy labels), and
       ``select/auroc`` likewise if the selector has one;
+    * ``train/confidence_clean`` and ``train/confidence_wrong``, the instantaneous confidence: the networks' own probability of
+      each given label at its step. All confidences are means over the samples, with standard deviations as
+      ``confidence_clean_std`` and ``confidence_wrong_std``;
     * with a selector ``select/rate`` and the quality of the selections of the epoch's batches, see
       ``selection_quality``: per network, and without a number their mean.
 
@@ -93,6 +98,7 @@ class NoiseMonitor(L.Callback):
             values[MEMORISED] = (((predicted == batch.label) & wrong).sum(), wrong.sum())
             if pl_module.method.selector is not None:
                 self._selections.add(outputs["weight"] > 0, ~wrong)
+            values |= _instantaneous(outputs["logits"], batch.label, wrong)
             if outputs.get("losses") is not None:
                 self._keep_losses(outputs["losses"], batch.index)
         self._means.add(values)
@@ -105,7 +111,7 @@ class NoiseMonitor(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
-        means = self._means.take()
+        means = _with_deviations(self._means.take())
         if not torch.isfinite(torch.tensor(means[LOSS])):
             raise _not_finite(trainer, "")
         metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)
@@ -139,9 +145,12 @@ class NoiseMonitor(L.Callback):
                     continue
                 confidence = confidence.cpu()
                 network = None if count == 1 else number
+                clean, noisy = confidence[~wrong], confidence[wrong]
                 for quantity, value in (
-                    (CONFIDENCE_CLEAN, float(confidence[~wrong].mean())),
-                    (CONFIDENCE_WRONG, float(confidence[wrong].mean())),
+                    (CONFIDENCE_CLEAN, float(clean.mean())),
+                    (CONFIDENCE_CLEAN_STD, float(clean.std(correction=0))),
+                    (CONFIDENCE_WRONG, float(noisy.mean())),
+                    (CONFIDENCE_WRONG_STD, float(noisy.std(correction=0))),
                     (AUROC, auroc(1.0 - confidence, wrong)),
                 ):
                     metrics[str(MetricName(name, quantity, network))] = value
@@ -151,6 +160,44 @@ class NoiseMonitor(L.Callback):
             rows = score.cpu().reshape(-1, len(wrong))
             metrics |= per_network(SELECT, AUROC, [auroc(-row, wrong) for row in rows])
         return metrics
+
+
+_SQUARE = "_square"
+
+
+def _instantaneous(logits: Tensor, label: Tensor, wrong: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sums and counts of each network's probability of the given labels and of its square, for clean and for noisy samples.
+
+    Args:
+        logits: (M, B, K).
+        label: int64 (B,).
+        wrong: Bool (B,).
+    """
+    probs = logits.detach().double() if logits.device.type == "cpu" else logits.detach().float()
+    own = probs.softmax(dim=2)[:, torch.arange(len(label), device=label.device), label]
+    values = {}
+    for quantity, chosen in ((CONFIDENCE_CLEAN, ~wrong), (CONFIDENCE_WRONG, wrong)):
+        count = chosen.sum()
+        for number, row in enumerate(own):
+            name = MetricName(TRAIN, quantity, None if len(own) == 1 else number)
+            # Unlike a sum over the chosen rows, a product does not wait for an accelerator.
+            values[str(name)] = ((row * chosen).sum(), count)
+            values[str(name._replace(quantity=f"{quantity}{_SQUARE}"))] = ((row**2 * chosen).sum(), count)
+    return values
+
+
+def _with_deviations(means: dict[str, float]) -> dict[str, float]:
+    """Put standard deviations in place of the means of squares."""
+    result = {}
+    for name, value in means.items():
+        its = MetricName.parse(name)
+        if its.quantity.endswith(_SQUARE):
+            quantity = its.quantity.removesuffix(_SQUARE)
+            variance = max(0.0, value - means[str(its._replace(quantity=quantity))] ** 2)
+            result[str(its._replace(quantity=f"{quantity}_std"))] = variance**0.5
+        else:
+            result[name] = value
+    return result
 
 
 def _not_finite(trainer: L.Trainer, where: str) -> FloatingPointError:
