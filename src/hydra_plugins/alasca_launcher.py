@@ -107,6 +107,7 @@ class LocalLauncher(Launcher):
         on_out_of_memory: ``fail``, or ``fewer``: go on with half as many jobs at once.
         metric: What a job returns to a sweeper.
         metric_of: Epoch whose metric it is: ``last``, ``best_val``, ``best_test`` or ``mean_of_last``.
+        warm: Whether jobs of one process and thread on the CPU are forked from a process that has loaded the libraries.
         view: ``auto``, ``table``, ``lines`` or ``none``.
         dry_run: List the jobs instead of running them.
     """
@@ -123,6 +124,7 @@ class LocalLauncher(Launcher):
         on_out_of_memory: str = "fail",
         metric: str = "val/acc",
         metric_of: str = "last",
+        warm: bool = True,
         view: str = "auto",
         dry_run: bool = False,
     ) -> None:
@@ -136,6 +138,7 @@ class LocalLauncher(Launcher):
             "on_out_of_memory": on_out_of_memory,
             "metric": metric,
             "metric_of": metric_of,
+            "warm": warm,
         }
         self.view = view
         self.dry_run = dry_run

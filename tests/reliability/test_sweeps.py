@@ -46,8 +46,8 @@ class Behave(L.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         time.sleep(self.seconds)
-        seed = int(re.search(r"seed(\d+)", trainer.default_root_dir).group(1))
-        word = self.words.get(seed) if trainer.current_epoch == 1 else None
+        seed = re.search(r"seed(\d+)", trainer.default_root_dir)
+        word = self.words.get(int(seed.group(1))) if seed and trainer.current_epoch == 1 else None
         if word == "raises":
             raise ValueError("this job raises")
         if word == "exits":
@@ -189,7 +189,8 @@ def _report(folder: Path, sweep: str) -> str:
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, f"sweeps/{sweep}"], cwd=folder, capture_output=True, text=True, check=True
     )
-    return done.stdout.replace(f"sweeps/{sweep}", "SWEEP")
+    # What follows are costs in seconds.
+    return done.stdout.partition("## Cost")[0].replace(f"sweeps/{sweep}", "SWEEP")
 
 
 def test_a_sweep_of_runs_started_twice_at_once_trains_each_once(tmp_path):

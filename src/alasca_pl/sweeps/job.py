@@ -74,6 +74,11 @@ class Job:
         return str(trainer.get("accelerator", "cpu")) if isinstance(trainer, Mapping) else "cpu"
 
     @property
+    def is_one_process_on_cpu(self) -> bool:
+        """Whether it surely is a single process that uses no GPU."""
+        return self.accelerator == "cpu" and self.processes == 1 and self.machines == 1
+
+    @property
     def epochs(self) -> int | None:
         """Number of epochs that it will take."""
         trainer = self.config.get("trainer")

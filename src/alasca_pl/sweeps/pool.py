@@ -16,8 +16,9 @@ from alasca_pl.sweeps.capacity import Capacity, Place
 from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import JobLock
-from alasca_pl.sweeps.process import JobProcess, job_environment
+from alasca_pl.sweeps.process import Process, job_environment
 from alasca_pl.sweeps.view import View
+from alasca_pl.sweeps.warm import WarmStart
 
 # From a job, its folder and the checkpoint to go on from, to the command that runs it.
 CommandFor = Callable[[Job, JobFolder, Path | None], list[str]]
@@ -39,6 +40,7 @@ class Settings:
         on_out_of_memory: ``fail``, or ``fewer``: run half as many jobs at once from then on, and the job again.
         metric: What a job returns to a sweeper.
         metric_of: Epoch whose metric it is: ``last``, ``best_val``, ``best_test`` or ``mean_of_last``.
+        warm: Whether jobs on one core are forked from a process that has loaded the libraries.
     """
 
     timeout: float | None = None
@@ -48,6 +50,7 @@ class Settings:
     on_out_of_memory: Literal["fail", "fewer"] = "fail"
     metric: str = "val/acc"
     metric_of: str = "last"
+    warm: bool = True
 
     def __post_init__(self) -> None:
         if self.on_out_of_memory not in ("fail", "fewer"):
@@ -83,7 +86,7 @@ class Result:
 class _Running:
     job: Job
     folder: JobFolder
-    process: JobProcess
+    process: Process
     place: Place
     deadline: float | None
     ended_for: str = ""
@@ -144,6 +147,7 @@ class _Pool:
         self.tried: dict[str, int] = {}
         self.signals: list[int] = []
         self.stopping = 0
+        self.warm = WarmStart(_threads(capacity) if settings.warm else None)
 
     def run(self) -> list[Result]:
         for job, folder in self.jobs:
@@ -178,6 +182,7 @@ class _Pool:
             for each in self.running:
                 each.process.kill()
                 each.process.release()
+            self.warm.stop()
             self.view.stop()
         for job, folder in [*self.waiting, *self.elsewhere]:
             self._settle(Result(job, folder, "not run", "the sweep was interrupted"))
@@ -219,7 +224,9 @@ class _Pool:
             folder.begin(job, command)
             with folder.log.open("a") as log:
                 log.write(f"$ {shlex.join(command)}\n")
-            process = JobProcess(command, job_environment(_threads(self.capacity), place.devices), folder.log, lock)
+            environment = job_environment(_threads(self.capacity), place.devices)
+            alone = place.devices is None and job.is_one_process_on_cpu
+            process = self.warm.start(command, environment, folder.log, lock, alone)
         except BaseException:
             lock.release()
             raise

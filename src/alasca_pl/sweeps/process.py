@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from alasca_pl.sweeps.lock import JobLock
 
@@ -40,6 +40,21 @@ def job_environment(
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     return environment
+
+
+class Process(Protocol):
+    """A running job with all its processes; see ``JobProcess``."""
+
+    @property
+    def seconds(self) -> float: ...
+
+    def poll(self) -> int | None: ...
+
+    def signal(self, number: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def release(self) -> None: ...
 
 
 class JobProcess:

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import NoReturn, Protocol
 
 _PASSED_ON = {
     signal.SIGINT: signal.SIGINT,
@@ -20,12 +22,25 @@ _PASSED_ON = {
     signal.SIGUSR1: signal.SIGKILL,
     signal.SIGUSR2: signal.SIGTERM,
 }
+SIGNALS = (*_PASSED_ON, signal.SIGCHLD)
+"""What a supervisor takes; a job that is forked gets them back from it."""
+
 # How often the parent is looked after, in seconds.
 _LOOK = 0.1
 
 
-def _die_with_parent() -> None:
-    """Let the kernel kill the job if this script is killed. Linux only."""
+class Watched(Protocol):
+    """A job's first process, the leader of its group."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Status if it has ended, negative for a signal."""
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process if its parent is killed. Linux only."""
     with contextlib.suppress(OSError, AttributeError, ImportError):
         import ctypes
 
@@ -41,18 +56,17 @@ def _signal_all(group: int, number: int) -> bool:
     return True
 
 
-def supervise(parent: int, command: list[str]) -> int:
-    """Run a command until it ends or the parent is gone, and return its status as ``subprocess`` gives it."""
+def supervise(parent: int, start: Callable[[], Watched]) -> int:
+    """Start a job, watch it until it ends or the parent is gone, and return its status as ``subprocess`` gives it."""
     received: list[int] = []
     ear, mouth = os.pipe()
     os.set_blocking(ear, False)
     os.set_blocking(mouth, False)
     signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
-    for number in (*_PASSED_ON, signal.SIGCHLD):
+    for number in SIGNALS:
         signal.signal(number, lambda number, frame: received.append(number))
-    # Other files, the lock among them, are closed in the job: what it forks cannot keep the lock.
-    job = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
-    while job.poll() is None:
+    job = start()
+    while (status := job.poll()) is None:
         while received:
             number = signal.Signals(received.pop(0))
             if number in _PASSED_ON:
@@ -66,13 +80,24 @@ def supervise(parent: int, command: list[str]) -> int:
     stop = time.monotonic() + 5
     while _signal_all(job.pid, signal.SIGKILL) and time.monotonic() < stop:
         time.sleep(0.02)
-    return job.returncode
+    return status
 
 
-if __name__ == "__main__":
-    status = supervise(int(sys.argv[1]), sys.argv[2:])
+def end_as(status: int) -> NoReturn:
+    """End this process with a status as ``subprocess`` gives it, by the same signal if it was one."""
     if status < 0:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
-    sys.exit(status)
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    command = sys.argv[2:]
+    # Other files, the lock among them, are closed in the job: what it forks cannot keep the lock.
+    end_as(
+        supervise(
+            int(sys.argv[1]),
+            lambda: subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_parent),
+        )
+    )
