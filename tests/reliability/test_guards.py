@@ -1,13 +1,14 @@
 """Nothing that exists is lost: folders and resumes that would overwrite something are refused."""
 
 import pytest
+import torch
 
 from alasca_pl.cli.arguments import quote_paths
 from alasca_pl.cli.train_command import comparison
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.record import RunRecord
 from alasca_pl.runs import training_run as runs
-from running import config_for, train
+from running import TINY, command, config_for, train
 
 
 def _files(folder):
@@ -112,3 +113,15 @@ def test_a_method_may_set_what_the_data_set_recommends(tmp_path):
     config = config_for("model=small", "data=cifar100", "optim=sgd_cosine", "optim.lr=0.1")
     assert config["optim"]["optimizer"]["lr"] == 0.1 and "milestones" not in config["optim"]
     assert config_for("data=npz", "data.path=x.npz")["noise"]["_target_"].endswith("NoiseModel")
+
+
+def test_a_checkpoint_from_before_an_option_was_added_goes_on_with_its_default_only(tmp_path):
+    assert command(tmp_path, *TINY, "data.max_train_samples=64", "epochs=1", "hydra.run.dir=run").code == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    stored = torch.load(last, weights_only=True)
+    assert stored["alasca_pl"]["config"]["predict"].pop("average") == "logits"
+    torch.save(stored, last)
+    other = command(tmp_path, f"ckpt_path={last}", "epochs=2", "predict.average=probs")
+    assert other.code == 1 and "predict.average (was 'logits', now 'probs')" in other.err
+    outcome = command(tmp_path, f"ckpt_path={last}", "epochs=2")
+    assert outcome.code == 0, outcome

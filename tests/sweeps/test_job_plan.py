@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from fakes import fake, lines, run
+from fakes import command, fake, lines, run
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps import overview, transfer
@@ -13,6 +13,8 @@ from alasca_pl.sweeps.capacity import Capacity, visible_gpus
 from alasca_pl.sweeps.folders import JobFolder, check_name, is_folder_name, job_folders, sweep_folder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.plan import differences, place_jobs, without_repeats
+from alasca_pl.sweeps.pool import Settings, run_jobs
+from alasca_pl.sweeps.view import make_view
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,18 @@ def test_a_finished_job_is_found_after_an_option_was_added(tmp_path):
     assert not other.is_finished()
     run(tmp_path, [fake(0, new=0)])
     assert lines(tmp_path, "starts") == started
+
+
+def test_a_half_done_job_goes_on_after_an_option_was_added(tmp_path):
+    run(tmp_path, [fake(0, "stops half-way")])
+    wider = fake(0, "stops half-way", new=0)
+    recompose = lambda overrides: {**fake(0, "stops half-way").config, "new": 0}  # noqa: E731
+    ((_, folder),) = placed = place_jobs(tmp_path, [wider], recompose)
+    (result,) = run_jobs(placed, command, Capacity(1), Settings(), make_view("none"))
+    assert result.outcome == "finished"
+    assert lines(tmp_path, "resumed_at") == {f"{folder.path.name} {done}": 1 for done in (0, 1)}
+    # From then on it is known by both digests, also where nobody composes.
+    assert [place_jobs(tmp_path, [job])[0][1] for job in (wider, fake(0, "stops half-way"))] == [folder] * 2
 
 
 def test_overrides_that_no_longer_compose_match_nothing(tmp_path):

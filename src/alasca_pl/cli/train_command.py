@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
@@ -26,7 +28,7 @@ from alasca_pl.cli.arguments import (
     without_launchers,
 )
 from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
-from alasca_pl.cli.composition import NO_FOLDER, compose_command, given_overrides
+from alasca_pl.cli.composition import NO_FOLDER, compose_command, compose_config, given_overrides
 from alasca_pl.cli.constants import merged_values
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
@@ -99,7 +101,7 @@ def _train(cfg: DictConfig) -> None:
             "constants": [entry.name for entry in composed.applied],
             "constants_set": list(identity(merged_values(composed.applied))),
         }
-        run = runs.prepare(config, folder, about)
+        run = runs.prepare(config, folder, about, _recompose)
         if run.trainer.is_global_zero:
             # Not before the run is accepted: the log may be that of a finished run.
             run_log.write_to(run.folder.log)
@@ -109,6 +111,14 @@ def _train(cfg: DictConfig) -> None:
     if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
+
+
+def _recompose(overrides: Sequence[str]) -> dict[str, Any] | None:
+    """Today's config of another command's overrides; None if it cannot be composed any more."""
+    try:
+        return plain_config(compose_config(str(HydraConfig.get().job.config_name), list(overrides)).config)
+    except (HydraException, OmegaConfBaseException, UserError):
+        return None
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")

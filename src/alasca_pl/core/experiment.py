@@ -30,13 +30,23 @@ _MAY_CHANGE = (
 )  # fmt: skip
 
 
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differing_keys(
+    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, tuple[Any, Any]]:
     """Compare two configs as experiments.
+
+    Args:
+        old: Resolved config of the first.
+        new: Resolved config of the second.
+        defaults: What the overrides of the first give today. Options that it lacks, because they were added later, are
+            taken from here.
 
     Returns:
         Dotted names of values that make them different experiments, with old and new value; None means absent.
     """
     one, other = _flatten(old), _flatten(new)
+    today = {} if defaults is None else _flatten(defaults)
+    one = {**{name: today[name] for name in today if name not in one}, **one}
     may_change = (*_MAY_CHANGE, *path_names(new))
     return {
         name: (one.get(name), other.get(name))

@@ -1,5 +1,6 @@
 """Whether a run may use its folder, and whether a checkpoint belongs to it."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,18 @@ def check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> 
     raise UserError(f"{folder.path} already holds a run with status {record.status!r}; {way_on}{elsewhere}")
 
 
-def check_config(old: Config, new: Config) -> None:
-    """Raise ``UserError`` unless two configs, as composed, describe the same experiment."""
+def check_config(old: Config, new: Config, recompose: Callable[[], Mapping[str, Any] | None] | None = None) -> None:
+    """Raise ``UserError`` unless two configs, as composed, describe the same experiment.
+
+    Args:
+        old: The checkpoint's config.
+        new: The run's config.
+        recompose: Gives the config that the checkpoint's command has today, or None. Options that were added since count
+            with their default.
+    """
     different = differing_keys(old, new)
+    if different and recompose is not None and any(before is None for before, _ in different.values()):
+        different = differing_keys(old, new, recompose())
     if different:
         listing = ", ".join(f"{name} (was {before!r}, now {now!r})" for name, (before, now) in different.items())
         raise UserError(

@@ -4,6 +4,7 @@ import logging
 import shlex
 import signal
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files
 from alasca_pl.build.module import build_module, connect, oracle_slots
 from alasca_pl.build.trainer import build_trainer
-from alasca_pl.core.checkpoint import CHECKPOINT_KEY, read_checkpoint
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, command_of, read_checkpoint
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically
 from alasca_pl.core.folder_lock import FolderLock
@@ -43,6 +44,9 @@ from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
 
 log = logging.getLogger(__name__)
+
+# From overrides to the config that they give today, or None.
+Recompose = Callable[[Sequence[str]], Mapping[str, Any] | None]
 
 
 @dataclass
@@ -70,7 +74,7 @@ class Run:
     lock: FolderLock | None = None
 
 
-def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
+def prepare(config: Config, folder: Path, about: dict[str, Any], recompose: Recompose | None = None) -> Run:
     """Build a run and check everything that can be checked before training.
 
     The folder is locked until ``train`` ends. Nothing is written into it; if the run is refused, no folder is left.
@@ -79,6 +83,8 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
         config: Resolved config as plain containers.
         folder: Where the run is to be kept. It may exist, but must not hold a run, unless this one is resumed.
         about: What the record shall say besides, e.g. the command's overrides.
+        recompose: Gives today's config of a checkpoint's overrides, or None if they give none. Without it, a checkpoint
+            from before an option was added is refused.
 
     Raises:
         UserError: If something is wrong; the message says what and how to go on.
@@ -86,25 +92,29 @@ def prepare(config: Config, folder: Path, about: dict[str, Any]) -> Run:
     check_early(config)
     run_folder = RunFolder(folder)
     if _rank() != 0:
-        return _prepare(config, run_folder, about, None)
+        return _prepare(config, run_folder, about, None, recompose)
     lock = FolderLock(run_folder.path, run_folder.lock_name)
     lock.acquire()
     try:
-        return _prepare(config, run_folder, about, lock)
+        return _prepare(config, run_folder, about, lock, recompose)
     except BaseException:
         with postponed():
             lock.undo()
         raise
 
 
-def _prepare(config: Config, run_folder: RunFolder, about: dict[str, Any], lock: FolderLock | None) -> Run:
+def _prepare(
+    config: Config, run_folder: RunFolder, about: dict[str, Any], lock: FolderLock | None, recompose: Recompose | None
+) -> Run:
     checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
     # The run must find its data again from any folder.
     config = absorb_files(absolute_paths(config))
     previous = check_folder(run_folder, checkpoint, config) if _rank() == 0 else None
     stored = read_checkpoint(checkpoint) if checkpoint else None
     if stored is not None:
-        check_config(stored[CHECKPOINT_KEY]["config"], config)
+        overrides = command_of(stored)[0]
+        again = None if recompose is None else lambda: recompose(overrides)
+        check_config(stored[CHECKPOINT_KEY]["config"], config, again)
         check_epochs(stored, previous, config)
     L.seed_everything(config["seed"] % 2**32, verbose=False)
     data = build_data(config)

@@ -211,7 +211,8 @@ def folders_by_digest(sweep: Path) -> dict[str, JobFolder]:
     """Folders of all jobs of a sweep by digest, those noted later included."""
     found = {}
     for folder in job_folders(sweep):
-        for digest in folder.about().get("also", []):
+        about = folder.about()
+        for digest in (*about.get("also", []), about.get("digest")):
             found[str(digest)] = folder
     # What a folder is named after comes first.
     return found | {folder.path.name[-12:]: folder for folder in job_folders(sweep)}

@@ -40,7 +40,7 @@ def _refuse_other_places(one: Mapping[str, Any], other: Mapping[str, Any], what:
 def place_jobs(sweep: Path, jobs: Sequence[Job], recompose: Recompose | None = None) -> list[tuple[Job, JobFolder]]:
     """Find the folder of each job, or say where it shall be.
 
-    A finished job that was recorded before an option was added is found, too: what it lacks is filled with what its
+    A job that was finished or half-done before an option was added is found, too: what it lacks is filled with what its
     overrides give today.
 
     Args:
@@ -67,11 +67,11 @@ def place_jobs(sweep: Path, jobs: Sequence[Job], recompose: Recompose | None = N
 def _recorded_before(
     sweep: Path, jobs: Sequence[Job], missing: Sequence[Job], recompose: Recompose
 ) -> dict[str, JobFolder]:
-    """Finished jobs that are among the missing ones once they are filled with today's defaults."""
+    """Finished and half-done jobs that are among the missing ones once they are filled with today's defaults."""
     wanted = {job.digest for job in jobs}
     found: dict[str, JobFolder] = {}
     for folder in job_folders(sweep):
-        if folder.path.name[-12:] in wanted or not folder.is_finished():
+        if folder.path.name[-12:] in wanted or not (folder.is_finished() or folder.checkpoint):
             continue
         config, overrides = folder.config(), folder.about().get("overrides", [])
         defaults: Mapping[str, Any] | None = None
@@ -81,7 +81,9 @@ def _recorded_before(
             if defaults is None:
                 defaults = recompose(overrides)
             if defaults is not None and same_job(config, job.config, defaults):
-                folder.note_digest(job.digest)
+                if folder.is_finished():
+                    # Nobody else writes there; of a half-done job the next attempt notes it.
+                    folder.note_digest(job.digest)
                 found[job.digest] = folder
     return found
 
