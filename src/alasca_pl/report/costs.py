@@ -46,7 +46,7 @@ def costs(grid: Grid) -> list[Cost]:
                 seen.append(runs)
                 own = _measure([each.run for each in entries])
                 against = (None, None, None)
-                if base and {_hardware(each) for each in base} == {_hardware(each.run) for each in entries}:
+                if base and {hardware_of(each) for each in base} == {hardware_of(each.run) for each in entries}:
                     against = tuple(mine / its if mine and its else None for mine, its in zip(own, _measure(base)))  # type: ignore[assignment]
                 found.append(Cost(row, col, len(entries), *own, against))
     return found
@@ -64,13 +64,14 @@ def _is_base(entry: Entry) -> bool:
 
 def _measure(runs: Sequence[SavedRun]) -> tuple[float | None, float | None, float | None]:
     return (
-        _mean([_seconds(run) for run in runs]),
+        _mean([seconds_per_epoch(run) for run in runs]),
         _mean([_memory(run) for run in runs]),
         _mean([_size(run) for run in runs]),
     )
 
 
-def _seconds(run: SavedRun) -> float | None:
+def seconds_per_epoch(run: SavedRun) -> float | None:
+    """Seconds of an epoch, measurements of the run included, or None if the record does not say."""
     epochs = len(run.history) or run.record.config.get("epochs")
     total = run.record.duration_seconds
     return total / epochs if total is not None and epochs else None
@@ -94,6 +95,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _hardware(run: SavedRun) -> tuple[Any, ...]:
+def hardware_of(run: SavedRun) -> tuple[Any, ...]:
+    """What must be equal where times are compared."""
     its = run.record.hardware
     return its.get("cpu"), its.get("threads"), str(its.get("gpus")), run.record.precision, run.record.processes
