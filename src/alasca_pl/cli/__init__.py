@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alasca_pl.core import interrupts
 
-__all__ = ["CONF_DIR", "evaluate", "noise", "report", "sweep", "train"]
+__all__ = ["CONF_DIR", "evaluate", "measure", "noise", "report", "sweep", "train"]
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # In a source checkout the configs lie beside src; in an installed package, inside it.
@@ -28,6 +28,14 @@ def evaluate() -> None:
         from alasca_pl.cli import evaluate_command
 
         evaluate_command.evaluate()
+
+
+def measure() -> None:
+    """``alasca-measure``: norms of representations and Jacobians at checkpoints."""
+    with _stopping_well():
+        from alasca_pl.cli import measure_command
+
+        measure_command.measure()
 
 
 def noise() -> None:

@@ -60,7 +60,7 @@ def _report(arguments: Sequence[str]) -> str:
     from alasca_pl.report.render import csv_table, html, latex_table, markdown
     from alasca_pl.report.write_up import write_report
 
-    places, options = _parse(arguments)
+    places, options = places_and_options(arguments, _OPTIONS, "alasca-report")
     values: dict[str, Any] = {name: options[name] for name in ("metric", "select") if name in options}
     values |= {name: split_keys(options[name]) for name in ("rows", "cols", "allow", "against") if name in options}
     values |= {name: _number(name, options[name]) for name in ("margin", "level") if name in options}
@@ -94,22 +94,29 @@ def _verify(arguments: Sequence[str]) -> None:
     print(f"{arguments[0]}: every number is what the records give")
 
 
-def _parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def places_and_options(
+    arguments: Sequence[str], known: Sequence[str], command: str
+) -> tuple[list[str], dict[str, str]]:
+    """Tell places of runs from options.
+
+    Raises:
+        UserError: If an option is unknown or given twice, or no place is given.
+    """
     places, options = [], {}
     for item in arguments:
         name, equals, value = item.partition("=")
         if Path(item).exists() or not equals:
             if item.startswith("-"):
-                raise UserError(f"unknown option {item}; see alasca-report --help")
+                raise UserError(f"unknown option {item}; see {command} --help")
             places.append(item)
-        elif name not in _OPTIONS:
-            raise UserError(f"unknown option {name}=; choose from {', '.join(_OPTIONS)}, or alasca-report --help")
+        elif name not in known:
+            raise UserError(f"unknown option {name}=; choose from {', '.join(known)}, or {command} --help")
         elif name in options:
             raise UserError(f"{name}= is given twice")
         else:
             options[name] = value
     if not places:
-        raise UserError("alasca-report needs a folder, a sweep or a file; see alasca-report --help")
+        raise UserError(f"{command} needs a folder, a sweep or a file; see {command} --help")
     return places, options
 
 

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "curves.png"
 
     @property
+    def measured(self) -> Path:
+        """Folder of what was measured on checkpoints, see ``Measurement``."""
+        return self.path / "measured"
+
+    @property
     def log(self) -> Path:
         """What was logged."""
         return self.path / "train.log"
@@ -83,5 +88,5 @@ class RunFolder:
 
     def would_overwrite(self) -> list[str]:
         """Names of existing files, other than the record, that a new run in this folder would overwrite."""
-        files = (self.config, self.noise, self.metrics, self.samples, self.curves, self.checkpoints)
+        files = (self.config, self.noise, self.metrics, self.samples, self.curves, self.checkpoints, self.measured)
         return [file.name for file in files if file.exists()]

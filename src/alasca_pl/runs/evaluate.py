@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 from torchmetrics.classification import MulticlassAccuracy
 
-from alasca_pl.build.data import build_data
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 from alasca_pl.report.summary import HEADS
 from alasca_pl.runs.load import open_checkpoint
+from alasca_pl.runs.stored import data_of, device_of
 from alasca_pl.training.accuracy import SplitAccuracy
 from alasca_pl.training.predict import predict
 
@@ -44,28 +44,13 @@ def evaluate_checkpoint(
     """
     if output is not None and output.exists():
         raise UserError(f"{output} exists already; choose another output")
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"unknown device {device!r}; choose one of auto, cpu, cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device is cuda, but torch finds no CUDA device; choose device=cpu")
+    target = device_of(device)
     run = open_checkpoint(checkpoint, trust)
-    # An evaluation must not download data that the run already had.
-    fetch = {"download": False} if "download" in run.config["data"] else {}
-    config = {**run.config, "data": {**run.config["data"], **fetch, **(source or {})}}
-    data = build_data(config)
-    if data.facts.noise_digest != run.facts.noise_digest or data.facts.num_classes != run.facts.num_classes:
-        raise UserError(
-            f"{checkpoint} was trained on other data: noisy labels {run.facts.noise_digest[:12]} of "
-            f"{run.facts.num_classes} classes, now {data.facts.noise_digest[:12]} of {data.facts.num_classes}; "
-            "point data.root or data.path to the same data"
-        )
+    data = data_of(run, source)
     try:
         batches = data.eval_batches(split)
     except ValueError as error:
         raise UserError(str(error)) from error
-    target = torch.device(
-        "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    )
     module = run.module.to(target)
     num_classes = run.facts.num_classes
     accuracies = SplitAccuracy(module.rules, module.predict_average, num_classes, num_networks=1).to(target)

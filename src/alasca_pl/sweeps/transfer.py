@@ -1,6 +1,7 @@
 """Records of a sweep as one file, to be committed, mailed and merged."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from alasca_pl.sweeps.folders import JOB, JobFolder, is_folder_name, job_folders
 from alasca_pl.sweeps.lock import JobLock
 
 _FORMAT = "alasca_pl sweep 1"
+# Of a file in a run's folder; no part of it leads out of there.
+_MEASURED = re.compile(rf"{RunFolder('').measured.name}/[A-Za-z0-9_-]+\.json")
 
 
 def export_records(sweep: Path, file: Path) -> int:
-    """Write records, configs and metrics of all finished jobs into a JSON file, and return their number.
+    """Write records, configs, metrics and measurements of all finished jobs into a JSON file, and return their number.
 
     Raises:
         UserError: If the file exists.
@@ -27,6 +30,7 @@ def export_records(sweep: Path, file: Path) -> int:
         if folder.is_finished():
             texts = (folder.run.metrics, folder.run.config)
             content = {path.name: path.read_text() for path in texts if path.is_file()}
+            content |= {f"{path.parent.name}/{path.name}": path.read_text() for path in _measurements(folder)}
             jobs.append(
                 {"folder": folder.path.name, "job": folder.about(), "record": folder.record(), "files": content}
             )
@@ -99,12 +103,17 @@ def retry(sweep: Path) -> int:
     return count
 
 
+def _measurements(folder: JobFolder) -> list[Path]:
+    return sorted(folder.run.measured.glob("*.json"))
+
+
 def _checked(job: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(job["folder"], str) or not is_folder_name(job["folder"]):
         raise ValueError(f"{job['folder']!r} is no name of a job's folder")
     if not isinstance(job["job"], dict) or job["record"]["status"] != "finished":
         raise ValueError(f"{job['folder']} is not a finished job")
     allowed = {RunFolder("").metrics.name, RunFolder("").config.name}
-    if not set(job["files"]) <= allowed or not all(isinstance(text, str) for text in job["files"].values()):
+    measured = {name for name in job["files"] if _MEASURED.fullmatch(name)}
+    if not set(job["files"]) <= allowed | measured or not all(isinstance(text, str) for text in job["files"].values()):
         raise ValueError(f"{job['folder']} has files that no record has")
     return job

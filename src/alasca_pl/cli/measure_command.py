@@ -1,0 +1,85 @@
+"""``alasca-measure``."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from alasca_pl.cli.common import find_own_parts, one_message
+from alasca_pl.cli.report_command import places_and_options
+from alasca_pl.core.errors import UserError
+
+_HELP = """\
+alasca-measure: norms of representations and of their Jacobians, by sample, at checkpoints of finished runs.
+
+  alasca-measure PLACE... [OPTION=VALUE...]    write RUN/measured/WHAT.json for each run; alasca-report draws them
+
+PLACE is a folder of a run or one that holds some, the name of a sweep, or a pattern with *. What is measured already with the
+same settings is left alone; nothing is overwritten. alasca-sweep export takes measurements with the records.
+
+Options:
+  what=jacobian             jacobian, norms, or both as jacobian,norms
+  checkpoint=last           last, best
+  split=train               train, val, test, or a further test split; images without augmentation
+  of=features               features (the vectors before the main head), logits
+  samples=1000              size of a random subset, the same in all runs; by default 1,000 for Jacobians, all for norms
+  probes=null               null: exact, one backward pass per output; a number: Hutchinson's estimator with as many
+  batch_size=100            images at once
+  device=auto               auto, cpu, cuda
+  name=WHAT                 name of the file in RUN/measured
+  data.root=, data.path=    where the data is now, if it has moved since the run; also other values of data
+  trust=false               true: allow classes from outside this package in the checkpoint's config
+
+Examples:
+  alasca-measure sweeps/figure1 what=jacobian,norms
+  alasca-measure RUN split=test name=jacobian_test probes=20"""
+
+_OPTIONS = ("what", "checkpoint", "split", "of", "samples", "probes", "batch_size", "device", "name", "trust")
+
+
+def measure() -> None:
+    """``alasca-measure``: norms of representations and Jacobians at checkpoints."""
+    arguments = sys.argv[1:]
+    if not arguments or any(item in ("-h", "--help") for item in arguments):
+        print(_HELP)
+        return
+    find_own_parts()
+    with one_message():
+        _measure(arguments)
+
+
+def _measure(arguments: Sequence[str]) -> None:
+    source = {
+        name.removeprefix("data."): value
+        for name, equals, value in (item.partition("=") for item in arguments)
+        if equals and name.startswith("data.")
+    }
+    rest = [item for item in arguments if not item.startswith("data.")]
+    places, options = places_and_options(rest, _OPTIONS, "alasca-measure")
+    trust, name = options.get("trust", "false"), options.get("name")
+    if trust not in ("true", "false"):
+        raise UserError(f"trust={trust} is neither true nor false")
+    whats = options.get("what", "jacobian").split(",")
+    if name is not None and (len(whats) > 1 or not name.replace("_", "").replace("-", "").isalnum()):
+        raise UserError(f"name={name} is for one measurement, and has letters, digits, '_' and '-' only")
+    settings: dict[str, Any] = {key: options[key] for key in ("checkpoint", "split", "of") if key in options}
+    settings |= {key: _number(key, options[key]) for key in ("samples", "probes", "batch_size") if key in options}
+    # Imported late, so that help answers at once.
+    from alasca_pl.runs.measure import Request, checkpoints_in, measure_checkpoints
+
+    requests = [Request(what=what, **settings) for what in whats]
+    files, lacking = checkpoints_in(places, requests[0].checkpoint)
+    for run in lacking:
+        print(f"{run}: has no checkpoint {requests[0].checkpoint}.ckpt")
+    for path, outcome in measure_checkpoints(
+        files, requests, source, options.get("device", "auto"), trust == "true", name
+    ):
+        print(f"{path}: {outcome}", flush=True)
+
+
+def _number(name: str, text: str) -> int | None:
+    if text == "null":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(f"{name}={text} is no whole number") from error
