@@ -250,7 +250,7 @@ def test_an_interrupt_lost_in_a_destructor_is_found_again(tmp_path):
 
 
 # Starts the command and sends the signal when a module is about to be imported.
-_WHILE_IMPORTING = """
+WHILE_IMPORTING = """
 import os, sys
 class Teller:
     def find_spec(self, name, path=None, target=None):
@@ -273,7 +273,7 @@ train()
 )
 def test_while_libraries_load_the_message_is_the_same(tmp_path, module, told):
     done = subprocess.run(
-        [sys.executable, "-c", _WHILE_IMPORTING.format(module=module, told=int(told))],
+        [sys.executable, "-c", WHILE_IMPORTING.format(module=module, told=int(told))],
         cwd=tmp_path,
         capture_output=True,
         text=True,

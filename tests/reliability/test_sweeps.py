@@ -17,6 +17,7 @@ from pathlib import Path
 
 import lightning as L
 import pytest
+from test_interrupts import WHILE_IMPORTING
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -34,10 +35,22 @@ class Behave(L.Callback):
     Args:
         words: By seed, ``raises``, ``exits``, ``killed`` or ``hangs``, in the second epoch.
         seconds: How long each step takes at least.
+        pause: Name of a hook in which the first run that comes there waits, and says so in a file ``paused``.
     """
 
-    def __init__(self, words: dict[int, str], seconds: float = 0.0) -> None:
+    def __init__(self, words: dict[int, str], seconds: float = 0.0, pause: str = "") -> None:
         self.words, self.seconds = words, seconds
+        if pause:
+            original = getattr(self, pause)
+
+            def pausing(trainer, *args, **kwargs):
+                marker = Path(trainer.default_root_dir).parent / "paused"
+                if trainer.current_epoch >= (pause not in ("setup", "on_train_batch_start")) and not marker.exists():
+                    marker.touch()
+                    time.sleep(20)
+                return original(trainer, *args, **kwargs)
+
+            setattr(self, pause, pausing)
 
     def setup(self, trainer, pl_module, stage) -> None:
         folder = Path(trainer.default_root_dir)
@@ -177,6 +190,95 @@ def test_a_sweep_of_runs_whose_parent_is_killed_equals_the_uninterrupted_one(tmp
         f"{sum(last.values()) - 8} starts more than jobs, gone after {max(gone):.1f} s at most; "
         f"wall {seconds:.0f} s against {whole_seconds:.0f} s, CPU {cpu:.0f} s against {whole_cpu:.0f} s"
     )
+
+
+WATCHED = [*QUICK[:6], "epochs=2", "seed=0,1", "hydra.launcher.jobs=2", "hydra.launcher.view=lines"]
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("left_alone")
+    ended(start(folder, "sweep=a", *WATCHED))
+    return tables(folder / "sweeps" / "a")
+
+
+def _assert_goes_on(folder: Path, told: int, process: subprocess.Popen[str], left_alone, *more: str) -> None:
+    """A sweep that was told to stop says how to go on, leaves nobody behind, and goes on to the same end."""
+    begin = time.monotonic()
+    process.send_signal(told)
+    out = ended(process, STATUS[told])
+    print(f"\nended after {time.monotonic() - begin:.1f} s:\n{out}")
+    wait_until_gone(folder)
+    assert "Traceback" not in out and "interrupted" in out
+    sweep = folder / "sweeps" / "a"
+    attempts = [each for path in sweep.glob("*/job.json") for each in json.loads(path.read_text())["attempts"]]
+    assert all(each["outcome"] in ("interrupted", "finished") for each in attempts), attempts
+    states = [json.loads(path.read_text())["status"] for path in sweep.glob("*/record.json")]
+    assert set(states) <= {"interrupted", "finished"}, states
+    if attempts:
+        assert "the same line goes on:\n  alasca-train -m sweep=a " in out
+    ended(start(folder, "sweep=a", *WATCHED, *more))
+    assert len(finished(sweep)) == 2
+    if left_alone is not None:
+        assert {name: table[0] for name, table in tables(sweep).items()} == {
+            name: table[0] for name, table in left_alone.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("hook", "told", "warm"),
+    [
+        ("setup", signal.SIGTERM, True),
+        ("on_train_batch_start", signal.SIGINT, True),
+        ("on_validation_start", signal.SIGTERM, True),
+        ("on_save_checkpoint", signal.SIGINT, True),
+        ("on_train_end", signal.SIGHUP, True),
+        ("on_validation_start", signal.SIGINT, False),
+    ],
+)
+def test_a_sweep_that_is_told_to_stop_goes_on_to_the_same_end(tmp_path, left_alone, hook, told, warm):
+    behave = f"+callbacks.behave={{_target_: test_sweeps.Behave, words: {{}}, pause: {hook}}}"
+    process = start(tmp_path, "sweep=a", *WATCHED, behave, f"hydra.launcher.warm={warm}")
+    while not (tmp_path / "sweeps" / "a" / "paused").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    _assert_goes_on(tmp_path, told, process, left_alone)
+
+
+@pytest.mark.parametrize(
+    ("told", "warm"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, False)]
+)
+def test_a_sweep_that_is_told_to_stop_while_its_jobs_load_libraries(tmp_path, left_alone, told, warm):
+    process = start(tmp_path, "sweep=a", *WATCHED, f"hydra.launcher.warm={warm}")
+    while len(list((tmp_path / "sweeps" / "a").glob("*/job.json"))) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    _assert_goes_on(tmp_path, told, process, left_alone)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module", ["hydra.core.override_parser.overrides_parser", "alasca_pl.sweeps.pool"])
+def test_a_sweep_that_is_told_to_stop_before_its_jobs_start(tmp_path, told, module):
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IMPORTING.format(module=module, told=int(told)), "sweep=a", *WATCHED],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert done.returncode == STATUS[told], done
+    assert "interrupted; nothing has to be kept; the same command starts again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("sweeps/*/*/job.json"))
+
+
+def test_a_sweep_of_two_processes_that_is_told_to_stop(tmp_path):
+    behave = "+callbacks.behave={_target_: test_sweeps.Behave, words: {}, pause: on_validation_start}"
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    process = start(tmp_path, "sweep=a", *WATCHED, *two, behave)
+    while not (tmp_path / "sweeps" / "a" / "paused").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    _assert_goes_on(tmp_path, signal.SIGTERM, process, None, *two)
 
 
 def _cpu() -> float:

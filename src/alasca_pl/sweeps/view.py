@@ -9,11 +9,13 @@ from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.job import Job
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
 
 # Rows of failed jobs that stay in sight.
 _FAILED_SHOWN = 5
+# Rows that the table and its frame take besides, and the width of all columns but the first.
+_OTHER_ROWS, _OTHER_COLUMNS = 7, 34
 
 
 class View(Protocol):
@@ -130,8 +132,10 @@ class LiveTable(Lines):
             self._live.stop()
             self._live = None
 
-    def _table(self, running: Sequence[tuple[Job, JobFolder, float]], waiting: int, elsewhere: int) -> "Table":
+    def _table(self, running: Sequence[tuple[Job, JobFolder, float]], waiting: int, elsewhere: int) -> "Group":
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         left = self.seconds_left([passed for _, _, passed in running], waiting)
         failed = len(self.failed)
@@ -142,21 +146,34 @@ class LiveTable(Lines):
         ]
         parts += [f"{elsewhere} elsewhere"] if elsewhere else []
         parts += [f"{failed} failed"] if failed else []
-        parts += [] if left is None else [f"about {duration(left)} left"]
-        table = Table(title=", ".join(parts), title_justify="left")
+        parts += [] if left is None or not running else [f"about {duration(left)} left"]
+        table = Table()
         for name in ("job", "epoch", "val", "time"):
             table.add_column(name, justify="left" if name == "job" else "right", no_wrap=name != "job")
-        for job, folder, seconds in running:
+        assert self._live is not None
+        width = self._live.console.width - _OTHER_COLUMNS
+        # On many cores there may be more jobs than lines.
+        room = max(1, self._live.console.height - _OTHER_ROWS - min(failed, _FAILED_SHOWN))
+        for job, folder, seconds in running[:room]:
             epochs, accuracy = folder.progress()
             shown = "" if accuracy is None else f"{accuracy:.1%}"
-            table.add_row(folder.path.name, f"{epochs}/{job.epochs or '?'}", shown, duration(seconds))
+            table.add_row(_end_of(folder.path.name, width), f"{epochs}/{job.epochs or '?'}", shown, duration(seconds))
         for name, reason in self.failed[-_FAILED_SHOWN:]:
-            table.add_row(name, "", "", reason.split(":")[0], style="red")
-        return table
+            table.add_row(_end_of(name, width), "", "", reason.split(":")[0], style="red")
+        more = [Text(f"and {len(running) - room} more")] if len(running) > room else []
+        return Group(Text(", ".join(parts), style="italic"), table, *more)
 
     def _print(self, text: str) -> None:
         if self._live is not None:
             self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _end_of(name: str, width: int) -> str:
+    """A folder's name without its digest if it is too long, and cut at its beginning: its end, with the seed, tells more."""
+    if len(name) <= width:
+        return name
+    readable = name[:-13]
+    return readable if len(readable) <= width else f"…{readable[1 - max(width, 2) :]}"
 
 
 def make_view(kind: str = "auto") -> View:
