@@ -1,17 +1,31 @@
-"""What is wrong is said before the libraries are loaded."""
+"""What is wrong is said before the libraries are loaded, and no more of them is loaded than a run needs."""
 
 import subprocess
 import sys
 
 import pytest
 
-_ENTRY = """
+# Each takes seconds to import. Of libraries that can wait (core/deferred.py), a module that only a whole import brings.
+_HEAVY = (
+    "datasets", "jinja2", "matplotlib", "networkx", "pandas", "scipy", "sklearn", "sympy", "tensorboard", "timm",
+    "torch._dynamo.eval_frame", "torch._inductor", "torch.distributed.tensor", "torchmetrics.functional.image",
+    "torchmetrics.text", "torchvision.models.detection", "wandb",
+)  # fmt: skip
+_ENTRY = f"""
 import sys
 from alasca_pl.cli import train
 try:
     train()
 finally:
-    print(sorted({"torch", "lightning", "torchmetrics", "sklearn", "matplotlib", "scipy"} & set(sys.modules)))
+    print(sorted(set(("torch", "lightning", "torchmetrics", *{_HEAVY})) & set(sys.modules)))
+"""
+_PROBE = f"""
+import sys
+import lightning as L
+
+class Probe(L.Callback):
+    def on_train_batch_end(self, trainer, *rest):
+        print("heavy at step", trainer.global_step, sorted(set({_HEAVY}) & set(sys.modules)))
 """
 
 
@@ -33,6 +47,29 @@ def test_a_wrong_value_is_named_before_torch_is_loaded(tmp_path, option, words):
     assert not [word for word in words if word not in done.stderr], done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("question", ["--help", "--explain", "--info"])
+def test_a_question_is_answered_before_torch_is_loaded(tmp_path, question):
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY, question], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_nothing_heavy_is_loaded_up_to_the_first_step(tmp_path):
+    (tmp_path / "probe.py").write_text(_PROBE)
+    options = ("epochs=1", "data.max_train_samples=128", "+callbacks.probe._target_=probe.Probe", "hydra.run.dir=run")
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY, *options], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps = [line for line in done.stdout.splitlines() if line.startswith("heavy")]
+    assert steps == ["heavy at step 1 []", "heavy at step 2 []"]
+    # At the end the training curves are drawn, and nothing else needs what waits.
+    at_end = done.stdout.splitlines()[-1]
+    assert "matplotlib" in at_end and "torch._dynamo" not in at_end and "sklearn" not in at_end
 
 
 def test_without_a_gpu_the_way_out_is_the_cpu(tmp_path, monkeypatch):

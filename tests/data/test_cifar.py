@@ -43,7 +43,7 @@ def test_a_download_that_fails_names_folder_and_way_out(tmp_path, monkeypatch):
     def unreachable(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setitem(cifar._DATASETS, "cifar10", unreachable)
+    monkeypatch.setattr(cifar, "_dataset", lambda name: unreachable)
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*no route to host.*cifar10\.npz"):
         read_cifar("cifar10", tmp_path, download=True)
 

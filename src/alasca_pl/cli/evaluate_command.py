@@ -10,6 +10,7 @@ from rich.console import Console
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config
+from alasca_pl.core import deferred
 
 
 def evaluate() -> None:
@@ -21,6 +22,7 @@ def evaluate() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
 def _evaluate(cfg: DictConfig) -> None:
+    deferred.install()
     from alasca_pl.runs.evaluate import evaluate_checkpoint, render_evaluation
 
     with one_message():

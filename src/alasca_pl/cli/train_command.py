@@ -34,6 +34,7 @@ from alasca_pl.cli.explain import explain
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import sweep_arguments
+from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity, job_digest
 from alasca_pl.runs.early import check_early
@@ -87,6 +88,7 @@ def _train(cfg: DictConfig) -> None:
         check_early(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
+        deferred.install()
         # Imported late, so that a wrong option is reported at once.
         from alasca_pl.report.summary import render
         from alasca_pl.runs import training_run as runs

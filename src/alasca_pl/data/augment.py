@@ -4,7 +4,6 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 from alasca_pl.core.seeds import generator
 
@@ -143,6 +142,9 @@ class Fit(nn.Module):
     """
 
     def __init__(self, size: tuple[int, int], random: bool = False) -> None:
+        # Imported late, as in other places of this package: images of one size in memory do not need it.
+        from torchvision.transforms import v2
+
         super().__init__()
         self.size = size
         self.crop = v2.RandomCrop(size) if random else v2.CenterCrop(size)
@@ -153,5 +155,7 @@ class Fit(nn.Module):
         factor = max(round(self.size[0] * ENLARGE) / height, round(self.size[1] * ENLARGE) / width)
         target = [max(round(height * factor), self.size[0]), max(round(width * factor), self.size[1])]
         if target != [height, width]:
-            image = v2.functional.resize(image, target, antialias=True)
+            from torchvision.transforms.v2 import functional
+
+            image = functional.resize(image, target, antialias=True)
         return self.crop(image)

@@ -2,18 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
-from torchvision.datasets import CIFAR10, CIFAR100
 
 from alasca_pl.data.npz import read_npz
 from alasca_pl.data.samples import ImageArrays, RawData
 
 # For array files, which need not contain names; torchvision's files do.
 _NAMES = {"cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")}
-_DATASETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 
 
 def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download: bool = True) -> RawData:
@@ -29,8 +28,8 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
         FileNotFoundError: If the data is missing and may not, or could not, be downloaded.
         ValueError: If ``name`` is unknown.
     """
-    if name not in _DATASETS:
-        raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(_DATASETS)}")
+    if name not in _CLASSES:
+        raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(_CLASSES)}")
     root = Path(root).expanduser()
     if (root / f"{name}.npz").is_file():
         raw = read_npz(root / f"{name}.npz")
@@ -54,11 +53,18 @@ def read_cifar(name: Literal["cifar10", "cifar100"], root: str | Path, download:
     return RawData(splits["train"], splits["test"], class_names=names)
 
 
+def _dataset(name: str) -> Any:
+    # Imported late, because array files do not need it.
+    from torchvision import datasets
+
+    return getattr(datasets, _CLASSES[name])
+
+
 def _read_torchvision(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:
     splits = {}
     names: tuple[str, ...] = ()
     for split in ("train", "test"):
-        dataset = _DATASETS[name](str(root), train=split == "train", download=False)
+        dataset = _dataset(name)(str(root), train=split == "train", download=False)
         splits[split] = ImageArrays(np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64))
         names = tuple(dataset.classes)
     return splits, names
@@ -68,5 +74,5 @@ def _download(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str,
     root.mkdir(parents=True, exist_ok=True)
     # Several processes of one run may reach this at once; one of them downloads.
     with FileLock(root / f".{name}.lock"):
-        _DATASETS[name](str(root), train=True, download=True)
+        _dataset(name)(str(root), train=True, download=True)
     return _read_torchvision(name, root)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.model_selection import train_test_split
 
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.data.decode import check_images
 from alasca_pl.data.samples import ImageFiles, RawData, Split
+from alasca_pl.data.stratify import stratified_split
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def _stratified(
     index: np.ndarray, labels: np.ndarray, size: int, seed: int, what: str
 ) -> tuple[np.ndarray, np.ndarray]:
     try:
-        rest, taken = train_test_split(index, test_size=size, stratify=labels[index], random_state=seed % 2**32)
+        rest, taken = stratified_split(labels[index], size, seed % 2**32)
     except ValueError as error:
         counts = np.bincount(labels[index])
         rare = int(np.flatnonzero(counts == counts[counts > 0].min())[0])
@@ -146,4 +146,4 @@ def _stratified(
             f"{what}: cannot draw {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
             f"{rare}, has {counts[rare]}: {error}; choose another number"
         ) from error
-    return np.sort(rest), np.sort(taken)
+    return index[rest], index[taken]

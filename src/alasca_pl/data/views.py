@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 from alasca_pl.data.augment import BatchAugment, CropFlip, Cutout, Fit
 
@@ -101,10 +100,14 @@ def make_view(
         per_sample.append(Fit(size, random=choice != "none"))
     if choice != "none":
         if resize:
+            from torchvision.transforms import v2
+
             per_sample += [v2.RandomHorizontalFlip()] if flip else []
         else:
             per_batch.append(CropFlip(size[0] // 8 if padding is None else padding, flip))
     if choice == "strong":
+        from torchvision.transforms import v2
+
         per_sample.append(v2.RandAugment())
         per_batch.append(Cutout(max(1, min(size) // 2)))
     return View(nn.Sequential(*per_sample) if per_sample else None, tuple(per_batch))

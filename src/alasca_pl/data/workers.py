@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.data.images import LazyImages, cover
@@ -30,7 +29,11 @@ class DecodedViews(Dataset):
     def __init__(
         self, images: LazyImages, channels: int, views: Sequence[View], seed: int, cover: tuple[int, int] | None
     ) -> None:
+        # Here, so that workers that are forked have it.
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
         self.images = images
+        self.to_tensor = pil_to_tensor
         self.cover = cover
         self.mode = "L" if channels == 1 else "RGB"
         self.views = tuple(views)
@@ -46,7 +49,7 @@ class DecodedViews(Dataset):
 
     def _read(self, index: int) -> Tensor:
         image = self.images.read(index, self.mode)  # type: ignore[arg-type]
-        return pil_to_tensor(image if self.cover is None else cover(image, self.cover, self.images.name(index)))
+        return self.to_tensor(image if self.cover is None else cover(image, self.cover, self.images.name(index)))
 
     def _view(self, number: int, view: View, pixels: Tensor, epoch: int, index: int) -> Tensor:
         return pixels if view.sample is None else seeded(view, pixels, (self.seed, epoch, index, number))

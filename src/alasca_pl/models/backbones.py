@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from alasca_pl.models.norms import norm_layer
@@ -85,6 +84,9 @@ def torchvision_resnet(
             f"pretrained weights are for stem imagenet, 3 channels and norm batch, got stem {stem}, {in_channels} channels "
             f"and norm {norm}; set model.backbone.pretrained=false"
         )
+    # Imported late: the package holds all of torchvision's models.
+    from torchvision.models import get_model, get_model_weights
+
     make_norm = norm_layer(norm)
     try:
         weights = get_model_weights(name).DEFAULT if pretrained else None

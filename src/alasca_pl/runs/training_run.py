@@ -33,7 +33,6 @@ from alasca_pl.data.images import ImageError
 from alasca_pl.data.views import SMALL
 from alasca_pl.models.network import Network
 from alasca_pl.noise.labels import NoisyLabels
-from alasca_pl.report.curves import plot_curves
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment
 from alasca_pl.runs.checks import check_config, check_data, check_epochs, check_folder
@@ -271,6 +270,9 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
     record.write(run.folder.record)
     if rows:
         try:
+            # Imported late, because a run starts without pictures.
+            from alasca_pl.report.curves import plot_curves
+
             plot_curves(rows, _title(run), run.folder.curves)
         except Exception as error:
             # A picture is not worth a run, nor may it hide why the run ended.
