@@ -18,7 +18,6 @@ from unittest import mock
 import lightning as L
 import pytest
 import torch
-import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -31,6 +30,7 @@ from alasca_pl.core.distributed import gather_with_places
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.runs import training_run as runs
+from facts import parts_of
 
 # A network without batch norm, so that one process and several see the same; a batch size that leaves a rest of 12.
 TINY = (
@@ -48,10 +48,8 @@ SMALLER = ("epochs=3", "data.max_train_samples=128")
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_fork")
 
-METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-
 # Schedules shortened so that every phase of a method happens within three epochs, the first scan before the second one.
-# A method whose yaml has a schedule must be here, see ``scheduled``.
+# A method whose config has a schedule must be here, see ``scheduled``.
 PHASES: dict[str, tuple[str, ...]] = {
     "als": ("criterion.ramp_epochs=2",),
     "als_ema": ("criterion.ramp_epochs=2",),
@@ -71,10 +69,10 @@ _SCHEDULE = re.compile(r"(epochs?|steps?|_step|_from|every)$")
 
 
 def scheduled(node: Any) -> list[str]:
-    """Names of values at any depth of a method's yaml that say when something begins or how long it takes."""
+    """Names of values at any depth of a method's slots that say when something begins or how long it takes."""
     if not isinstance(node, dict):
         return []
-    inner = [name for key, value in node.items() if key != "constants" for name in scheduled(value)]
+    inner = [name for value in node.values() for name in scheduled(value)]
     # A ramp of 0 steps and a part that is switched off have no schedule.
     return inner + [
         key for key, value in node.items() if _SCHEDULE.search(str(key)) and isinstance(value, int) and value
@@ -88,9 +86,15 @@ def method_overrides(method: str, alasca: str = "none") -> tuple[str, ...]:
         AssertionError: If the method has a schedule and nobody said how a tiny run shortens it: such a run would pass
             every test without the method having acted.
     """
-    schedule = scheduled(yaml.safe_load((CONF_DIR / "method" / f"{method}.yaml").read_text()))
+    schedule = scheduled(parts_of(method))
     assert method in PHASES or not schedule, f"say in PHASES how a tiny run of {method} shortens {', '.join(schedule)}"
     return (f"method={method}", f"alasca={alasca}", *PHASES.get(method, ()), *_ALASCA.get(alasca, ()))
+
+
+def at_once(method: str) -> tuple[str, ...]:
+    """Let a method act before the very first epoch, for runs of one epoch: what ``PHASES`` puts at epoch 1 begins at 0."""
+    starts = (re.fullmatch(r"(\S*(?:epochs?|_from))=1", option) for option in PHASES.get(method, ()))
+    return tuple(f"{start[1]}=0" for start in starts if start)
 
 
 def slow_unless(fast: Collection[str], names: Iterable[str]) -> list[Any]:

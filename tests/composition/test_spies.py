@@ -13,7 +13,8 @@ import torch
 
 from alasca_pl.build.data import build_data
 from alasca_pl.methods.cross_entropy import CrossEntropy
-from running import METHODS, SMALLER, assert_same_bits, checkpoint, method_overrides, slow_unless, train
+from facts import METHODS
+from running import SMALLER, assert_same_bits, checkpoint, method_overrides, slow_unless, train
 
 ORACLE = {
     "co_teaching": ("selector.noise_rate=oracle", "selector.ramp_epochs=0"),

@@ -4,6 +4,7 @@ import copy
 import functools
 import importlib.util
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,9 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.scan import ScanRequest, ScanResult
-from alasca_pl.core.types import Batch, DataFacts, Progress
+from alasca_pl.core.types import Batch, DataFacts, Progress, Targets
 from alasca_pl.training.module import NoisyLabelModule
+from facts import METHODS, networks_of, noise_rates, parts_of
 from running import slow_unless
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -34,7 +36,7 @@ GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
 }
 EVERY_YAML = [(group, name) for group in sorted(GROUPS) for name in GROUPS[group]]
-METHODS, ALASCAS = GROUPS["method"], GROUPS["alasca"]
+ALASCAS = GROUPS["alasca"]
 # Values without which a yaml does not compose.
 NEEDED = {
     ("data", "npz"): ("data.path=x.npz",),
@@ -385,21 +387,31 @@ def test_every_method_with_every_alasca_takes_a_step(method, alasca):
         assert bool((weight >= 0).all()) and bool((weight > 0).any()) and bool((weight == 0).any())
 
 
-@pytest.mark.parametrize("method", ["co_teaching", "dividemix", "f_coteaching", "fine"])
+@pytest.mark.parametrize("method", [name for name in METHODS if "selector" in parts_of(name)])
 def test_selections_after_a_clear_look_are_the_right_ones(method):
     module = module_for(f"method={method}", "model.backbone.width=4", "alasca=none", "num_networks=2")
-    scan_for(module.method.selector, 2)
+    selector = module.method.selector
+    scan_for(selector, 2)
     result = take_step(module, epoch=LATER, step=4 * LATER)
-    wrong = WRONG[:12]
-    if method == "co_teaching":
+    scores = selector.confidence(LABEL)
+    if scores is None:
         # It has only learnt how many are wrong.
         assert (result.weight > 0).sum(dim=1).tolist() == [int((1 - float(WRONG.float().mean())) * 12)] * 2
+        return
+    for row in scores:
+        assert row[WRONG].mean() < row[~WRONG].mean()
+    if "fraction" in parts_of(method)["selector"]:
+        # A coreset of given size, whose samples stand for others: 1 or 2 of the 3 or 4 of each class.
+        every = selector(torch.zeros(2, 32), [], Targets.unmixed(LABEL, torch.arange(32)), Progress(LATER, 0, 120, 4))
+        sizes = torch.bincount(LABEL)
+        for row in every:
+            assert torch.bincount(LABEL[row > 0], minlength=10).tolist() == (sizes // 2).tolist()
     else:
-        assert torch.equal(result.weight, (~wrong).float().expand(2, -1))
+        assert torch.equal(result.weight, (~WRONG[:12]).float().expand(2, -1))
 
 
 @pytest.mark.parametrize("rate", ["oracle", "estimated", "0.3"])
-@pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
+@pytest.mark.parametrize(("method", "slot"), noise_rates())
 def test_the_noise_rate_may_be_true_estimated_or_given(method, slot, rate):
     module = module_for(f"method={method}", f"{slot}.noise_rate={rate}", "model.backbone.width=4")
     part = getattr(module.method, slot)
@@ -409,17 +421,22 @@ def test_the_noise_rate_may_be_true_estimated_or_given(method, slot, rate):
     assert used == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
+@pytest.mark.parametrize(("method", "slot"), noise_rates())
 def test_an_oracle_needs_clean_labels(method, slot):
     config = config_for(f"method={method}", f"{slot}.noise_rate=oracle")
     with pytest.raises(UserError, match=f"{slot}.noise_rate is oracle.*toy.*{slot}.noise_rate=estimated"):
         build_module(config, FACTS._replace(realised_rate=None))
 
 
-@pytest.mark.parametrize("method", ["co_teaching", "f_coteaching"])
-def test_methods_of_two_networks_refuse_one(method):
-    with pytest.raises(UserError, match=r"num_networks=1\b.*num_networks=2"):
-        module_for(f"method={method}", "num_networks=1")
+@pytest.mark.parametrize("method", [name for name in METHODS if networks_of(name) == 2])
+def test_methods_of_two_networks_refuse_one_or_train_it(method):
+    overrides = (f"method={method}", "num_networks=1", "model.backbone.width=4", "alasca=none")
+    try:
+        module = module_for(*overrides)
+    except UserError as refused:
+        assert re.search(r"num_networks=1\b.*num_networks=2", str(refused))
+    else:
+        assert take_step(module, epoch=0).weight.shape == (1, 12)
 
 
 @pytest.mark.parametrize("method", slow_unless(("elr", "fine"), METHODS))

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from running import METHODS, SMALLER, assert_same_bits, checkpoint, method_overrides, slow_unless, train
+from facts import METHODS
+from running import SMALLER, assert_same_bits, checkpoint, method_overrides, slow_unless, train
 
 HOSTS = {method: method_overrides(method) for method in METHODS} | {
     "two_networks": ("method=ce", "num_networks=2"),
