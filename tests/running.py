@@ -116,7 +116,7 @@ def config_for(*overrides: str) -> dict[str, Any]:
 def train(folder: Path, *overrides: str) -> dict[str, Any]:
     """Train in this process and return the record."""
     # Drawing curves takes longer than such a run.
-    with mock.patch("alasca_pl.runs.training_run.plot_curves"):
+    with mock.patch("alasca_pl.report.curves.plot_curves"):
         return runs.train(runs.prepare(config_for(*overrides), folder, {}))
 
 
