@@ -25,6 +25,7 @@ def run(sweep: Path, jobs: list[Job], **settings):
     )
 
 
+@pytest.mark.slow
 def test_jobs_are_submitted_once_and_failures_named(tmp_path):
     pytest.importorskip("submitit")
     jobs = [fake(0), fake(1, "raises"), fake(2, "killed")]
