@@ -36,5 +36,5 @@ def test_wrong_events_are_a_fraction_of_the_visits():
 
 
 def test_an_unknown_score_is_refused_with_the_choices():
-    with pytest.raises(UserError, match="'entropy'; choose one of margin, .*alasca_confidence"):
+    with pytest.raises(UserError, match=r"'entropy'; choose one of margin, .*alasca_confidence"):
         suspicion(right_then_wrong(), "entropy")

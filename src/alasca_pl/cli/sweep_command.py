@@ -50,7 +50,8 @@ def _answer(command: str, words: list[str]) -> str:
     if command == "import":
         folder = Path(name) if Path(name).is_dir() else Path("sweeps") / check_name(name)
         counts = [transfer.import_records(folder, file) for file in files]
-        return f"{sum(added for added, _ in counts)} jobs added to {folder}; {sum(there for _, there in counts)} were there already"
+        new, known = (sum(column) for column in zip(*counts))
+        return f"{new} jobs added to {folder}; {known} were there already"
     folder = sweep_folder(name)
     if command == "export":
         return f"{transfer.export_records(folder, files[0])} finished jobs written to {files[0]}"
