@@ -2,6 +2,14 @@
 
 import json
 import os
+
+from alasca_pl.core import threads
+
+# Before torch is imported, for this process and those that tests start.
+threads.stop_spinning()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# ruff: noqa: E402
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -33,6 +33,7 @@ class Probe(L.Callback):
     ("option", "words"),
     [
         ("epochs=abc", ["epochs", "'abc'", "at least 1"]),
+        ("threads=0", ["threads", "auto", "at least 1"]),
         ("seed=-1", ["seed", "-1"]),
         ("noise.rate=1.5", ["rate", "1.5", "[0, 1]"]),
         ("method=elrr", ["method/elrr", "elr_plus"]),

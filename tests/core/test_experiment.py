@@ -39,7 +39,7 @@ def put(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
 FREE = {
     "ckpt_path": "x", "logger": {"csv": {"_target_": "y"}}, "callbacks.other": {"a": 1}, "report.last_epochs": 3,
     "data.num_workers": 7, "data.eval_batch_size": 9, "checkpoint.every_n_steps": 5,
-    "trainer.accelerator": "gpu", "trainer.strategy": "ddp", "trainer.enable_progress_bar": True,
+    "threads": 3, "trainer.accelerator": "gpu", "trainer.strategy": "ddp", "trainer.enable_progress_bar": True,
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_everything_else_counts():
     config = config_for("method=elr", "alasca=paper")
     free = ("ckpt_path", "logger", "callbacks", "report", "checkpoint", "data.root", "data.num_workers", "data.check")
     free += ("data.eval_batch_size", "data.download", "data.extract_to", "trainer.accelerator", "trainer.strategy")
-    free += ("trainer.log_every_n_steps", "trainer.enable_", "trainer.benchmark")
+    free += ("threads", "trainer.log_every_n_steps", "trainer.enable_", "trainer.benchmark")
     digest = job_digest(config)
     counted = [name for name in leaves(config) if not name.startswith(free)]
     counted = [name for name in counted if not name.endswith("_paths_")]

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from alasca_pl.core import interrupts
+from alasca_pl.core import interrupts, threads
 
 __all__ = ["CONF_DIR", "evaluate", "measure", "noise", "report", "sweep", "train"]
 
@@ -66,6 +66,7 @@ def sweep() -> None:
 def _stopping_well() -> Iterator[None]:
     """End with one line and the status that shells give, should the command be told to stop."""
     interrupts.install()
+    threads.stop_spinning()
     try:
         yield
     except interrupts.Interrupted as stop:

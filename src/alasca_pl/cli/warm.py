@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from alasca_pl.core import deferred, threads
 from alasca_pl.sweeps.supervise import SIGNALS, die_with_parent, end_as, supervise
 
 # What a run imports in any case. Others are imported by the job.
@@ -147,6 +148,8 @@ def main() -> None:
         return
     # pyarrow, which pandas loads if it is installed, would begin a thread that tidies up its memory.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    threads.stop_spinning()
+    deferred.install()
     for name in _LOADED:
         importlib.import_module(name)
     if len(list(Path("/proc/self/task").iterdir())) > 1:

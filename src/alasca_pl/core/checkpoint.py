@@ -55,7 +55,12 @@ def command_of(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
-def pack(config: dict[str, Any], facts: DataFacts, command: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """Return config, facts and the command's options as plain containers for a checkpoint."""
+def pack(
+    config: dict[str, Any],
+    facts: DataFacts,
+    command: dict[str, list[str]] | None = None,
+    precision: str | None = None,
+) -> dict[str, Any]:
+    """Return config, facts, the command's options and the precision in use as plain containers for a checkpoint."""
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts._asdict().items()}
-    return {"config": config, "facts": plain, "command": command or {}}
+    return {"config": config, "facts": plain, "command": command or {}, "precision": precision}

@@ -25,7 +25,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 _MAY_CHANGE = (
     "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.benchmark",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.benchmark", "threads",
     "data.download", "data.eval_batch_size", "data.num_workers", "data.check",
 )  # fmt: skip
 

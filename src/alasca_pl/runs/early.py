@@ -23,6 +23,9 @@ def check_early(config: Mapping[str, Any]) -> None:
         value = config[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    threads = config.get("threads", "auto")
+    if threads != "auto" and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise UserError(f"threads must be auto or a whole number of at least 1, got {threads!r}")
     if config["trainer"].get("accelerator") in ("gpu", "cuda") and not _has_gpu():
         raise UserError("trainer asks for a GPU, but this machine has none; choose trainer=cpu")
     # Noise models know nothing of torch, and check their own values.

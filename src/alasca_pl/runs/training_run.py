@@ -1,6 +1,7 @@
 """One run, from a resolved config to its folder."""
 
 import logging
+import math
 import shlex
 import signal
 import time
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files
 from alasca_pl.build.module import build_module, connect, oracle_slots
+from alasca_pl.build.precision import resolve_precision
 from alasca_pl.build.trainer import build_trainer
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, command_of, read_checkpoint
 from alasca_pl.core.errors import UserError
@@ -28,6 +30,7 @@ from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status, now
 from alasca_pl.core.rows import read_rows
 from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.threads import choose_threads, pass_on
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.images import ImageError
 from alasca_pl.data.views import SMALL
@@ -123,7 +126,13 @@ def _prepare(
     # What a resume repeats.
     module.command = {name: list(about.get(name, [])) for name in ("overrides", "config_dirs")}
     connect(module, data)
-    trainer = build_trainer(config, data, run_folder)
+    # A run goes on with the precision that it started with, on any machine.
+    before = stored[CHECKPOINT_KEY].get("precision") if stored is not None else None
+    precision, remark = resolve_precision(config["trainer"], before)
+    trainer = build_trainer({**config, "trainer": {**config["trainer"], "precision": precision}}, data, run_folder)
+    if remark and _rank() == 0:
+        log.info("%s", remark)
+    _set_threads(config, module, data, trainer)
     if max(data.facts.image_shape[1:]) > SMALL and config["model"]["backbone"]["_target_"].endswith("small_resnet"):
         log.info("model=small is made for small images; for these, model=resnet50 or model=timm is likely better")
     if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
@@ -171,6 +180,18 @@ def _prepare(
         **about,
     )
     return Run(config, run_folder, data, module, trainer, checkpoint, record, lock)
+
+
+def _set_threads(config: Config, module: NoisyLabelModule, data: NoisyDataModule, trainer: L.Trainer) -> None:
+    pixels = math.prod(data.facts.image_shape[1:])
+    parameters = sum(parameter.numel() for parameter in module.method.networks[0].parameters())
+    # Configs that were recorded before there was this option have none.
+    number, why = choose_threads(config.get("threads", "auto"), pixels, parameters, trainer.num_devices)
+    if number is not None:
+        torch.set_num_threads(number)
+        pass_on(number)
+    if _rank() == 0:
+        log.info("threads: %d (%s)", torch.get_num_threads(), why)
 
 
 def _noise_record(labels: NoisyLabels) -> NoiseRecord:

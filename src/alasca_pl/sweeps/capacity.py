@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.threads import cores
 from alasca_pl.sweeps.job import Job
 
 # What a job takes with all its libraries, roughly.
 _MEMORY_PER_JOB = 1.5e9
-
-
-def cores() -> int:
-    """Number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def free_memory() -> float | None:

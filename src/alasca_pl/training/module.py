@@ -145,7 +145,7 @@ class NoisyLabelModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts, self.command)
+        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts, self.command, str(self.trainer.precision))
 
 
 def _main_and_heads(network: nn.Module) -> list[list[nn.Parameter]]:
