@@ -65,7 +65,7 @@ def _before(function, told):
 def _run(tmp_path, *overrides):
     # Drawing curves takes longer than such a run.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "plot_curves", lambda *args: None)
+        patch.setattr("alasca_pl.report.curves.plot_curves", lambda *args: None)
         return command(tmp_path, *TINY, "data.max_train_samples=64", *overrides, "hydra.run.dir=run")
 
 
