@@ -1,7 +1,7 @@
 """A job of a tenth of a second: leaves what a run leaves, and behaves as it is told.
 
 ``python -I -S fake_job.py FOLDER WORD [SECONDS]``. Each epoch adds a line to the metrics and writes a checkpoint; a job that
-finds one goes on from it. FOLDER/../starts and FOLDER/../ends get one line each time a job starts and finishes.
+finds one goes on from it. FOLDER/../starts and FOLDER/../ends get one line each time a job starts and finishes, FOLDER/../signals one for each signal.
 """
 
 import json
@@ -28,6 +28,13 @@ def put(path: Path, text: str) -> None:
     half.replace(path)
 
 
+def stop(number: int, _: object) -> None:
+    note("signals", str(number))
+    sys.exit(1)
+
+
+signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
 note("starts")
 record, last = folder / "record.json", folder / "checkpoints" / "last.ckpt"
 if record.exists() and not last.exists():

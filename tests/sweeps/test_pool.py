@@ -228,6 +228,7 @@ def test_a_signal_stops_starting_and_reaches_the_jobs(tmp_path, number, status):
     assert parent.returncode != 0
     assert "stopping" in out
     assert len(lines(tmp_path, "starts")) == 2
+    assert lines(tmp_path, "signals") == {str(int(number)): 2}
     assert not fakes_alive(tmp_path)
     attempts = [attempt for path in tmp_path.glob("*/job.json") for attempt in JobFolder(path.parent).attempts()]
     assert [attempt["outcome"] for attempt in attempts] == [status] * 2

@@ -138,6 +138,7 @@ def test_a_signal_reaches_the_jobs(tmp_path, monkeypatch, number):
     parent.send_signal(number)
     out, _ = parent.communicate(timeout=30)
     assert "stopping" in out and not of_template(tmp_path)
+    assert lines(tmp_path, "signals") == {str(int(number)): 2}
     attempts = [each for path in tmp_path.glob("*/job.json") for each in JobFolder(path.parent).attempts()]
     assert [each["outcome"] for each in attempts] == ["interrupted"] * 2
 
