@@ -19,6 +19,8 @@ import lightning as L
 import pytest
 from test_interrupts import WHILE_IMPORTING
 
+from running import assert_same_bits, checkpoint
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TESTS = Path(__file__).parents[1]
@@ -302,6 +304,26 @@ def test_a_sweep_of_runs_started_twice_at_once_trains_each_once(tmp_path):
     print("\n", *texts)
     assert starts(tmp_path / "sweeps" / "a") == dict.fromkeys(finished(tmp_path / "sweeps" / "a"), 1)
     assert len(finished(tmp_path / "sweeps" / "a")) == 3
+
+
+def test_forked_runs_end_with_the_bits_of_fresh_ones(tmp_path):
+    line = [
+        *QUICK[:4],
+        "alasca=paper",
+        "callbacks=quiet",
+        "trainer=smoke",
+        "method=ce,dividemix",
+        "hydra.launcher.jobs=2",
+    ]
+    for warm in (True, False):
+        ended(start(tmp_path, f"sweep={warm}", *line, f"hydra.launcher.warm={warm}"))
+    forked, fresh = tmp_path / "sweeps" / "True", tmp_path / "sweeps" / "False"
+    assert len(finished(forked)) == 2
+    for name in finished(forked):
+        for part in ("epoch", "global_step", "state_dict", "optimizer_states"):
+            assert_same_bits(checkpoint(forked / name)[part], checkpoint(fresh / name)[part])
+        for file in ("metrics.csv", "noise.npz"):
+            assert (forked / name / file).read_bytes() == (fresh / name / file).read_bytes()
 
 
 def test_two_runs_into_one_folder_and_two_resumes_at_once(tmp_path):

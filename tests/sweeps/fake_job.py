@@ -1,7 +1,8 @@
 """A job of a tenth of a second: leaves what a run leaves, and behaves as it is told.
 
 ``python -I -S fake_job.py FOLDER WORD [SECONDS]``. Each epoch adds a line to the metrics and writes a checkpoint; a job that
-finds one goes on from it. FOLDER/../starts and FOLDER/../ends get one line each time a job starts and finishes, FOLDER/../signals one for each signal.
+finds one goes on from it. FOLDER/../starts and FOLDER/../ends get one line each time a job starts and finishes,
+FOLDER/../signals one for each signal.
 """
 
 import json
