@@ -201,7 +201,8 @@ class LocalLauncher(Launcher):
         command += ["--config-name", name] if name and name != "train" else []
         command += [item for item in self.config.hydra.overrides.hydra if not _option(item).startswith(_NOT_PASSED_ON)]
         command += job.overrides
-        command += [f"ckpt_path={_quoted(str(checkpoint))}"] if checkpoint else []
+        # The line says all, also if it has fewer loggers or callbacks than the one that wrote the checkpoint.
+        command += [f"ckpt_path={_quoted(str(checkpoint))}", "replay=false"] if checkpoint else []
         return [*command, f"hydra.run.dir={_quoted(str(folder.path))}"]
 
     def _compose(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:

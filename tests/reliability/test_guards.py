@@ -115,6 +115,18 @@ def test_a_method_may_set_what_the_data_set_recommends(tmp_path):
     assert config_for("data=npz", "data.path=x.npz")["noise"]["_target_"].endswith("NoiseModel")
 
 
+def test_a_line_that_says_all_repeats_nothing_of_the_checkpoint(tmp_path):
+    """As a sweep's line without a callback of one's own that was there when its jobs were interrupted."""
+    line = [*TINY, "data.max_train_samples=64", "hydra.run.dir=run"]
+    own = "+callbacks.teller={_target_: test_interrupts.Teller, hook: teardown, told: 0}"
+    assert command(tmp_path, *line, "epochs=1", own).code == 0
+    resumed = [*line, "epochs=2", f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt"]
+    assert "trust=true" in command(tmp_path, *resumed).err
+    outcome = command(tmp_path, *resumed, "replay=false")
+    assert outcome.code == 0, outcome
+    assert own not in RunRecord.read(tmp_path / "run" / "record.json").overrides
+
+
 def test_a_checkpoint_from_before_an_option_was_added_goes_on_with_its_default_only(tmp_path):
     assert command(tmp_path, *TINY, "data.max_train_samples=64", "epochs=1", "hydra.run.dir=run").code == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"

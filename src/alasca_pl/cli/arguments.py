@@ -62,20 +62,22 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     """Complete a command that resumes a run: its own overrides first, its own folder for the output.
 
     The overrides come from the checkpoint. A checkpoint from a stranger may hold any, so those that would call something
-    from outside this package are refused unless ``trust=true`` is given, as when a run is opened.
+    from outside this package are refused unless ``trust=true`` is given, as when a run is opened. With ``replay=false`` the
+    arguments are taken for all there is to say, as those of a sweep's jobs and of further ranks are.
 
     Args:
         arguments: The command's arguments.
 
     Returns:
-        The arguments without ``trust``, and otherwise as they are, unless one of them is
+        The arguments without ``trust`` and ``replay``, and otherwise as they are, unless one of them is
         ``ckpt_path=RUN/checkpoints/NAME.ckpt`` or ``ckpt_path=RUN``.
 
     Raises:
         UserError: If that names no run, or its overrides are refused.
     """
     trust = any(item.lower() == "trust=true" for item in arguments)
-    arguments = [item for item in arguments if option_name(item) != "trust"]
+    replay = not any(item.lower() == "replay=false" for item in arguments)
+    arguments = [item for item in arguments if option_name(item) not in ("trust", "replay")]
     given = [item for item in arguments if item.startswith("ckpt_path=")]
     name = _text(given[-1]) if given else None
     if not name or name == "null":
@@ -86,6 +88,15 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
     folder = RunFolder.of_checkpoint(checkpoint)
+    kept, config_dirs = _replayed(arguments, checkpoint, trust) if replay else ([], [])
+    others = [item for item in arguments if not item.startswith("ckpt_path=")]
+    given_folder = any(option_name(item) == "hydra.run.dir" for item in arguments)
+    own = [] if given_folder else [f"hydra.run.dir={quoted(str(folder.path))}"]
+    return ordered([*config_dirs, *kept, *others, f"ckpt_path={quoted(str(checkpoint))}", *own])
+
+
+def _replayed(arguments: Sequence[str], checkpoint: Path, trust: bool) -> tuple[list[str], list[str]]:
+    """Return a checkpoint's overrides and folders of configs that arguments do not give anew."""
     # Imported late, because it needs torch.
     from alasca_pl.runs.resume import refuse_foreign_command, saved_command
 
@@ -95,9 +106,7 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     config_dirs = [] if "--config-dir" in arguments else config_dirs
     if not trust:
         refuse_foreign_command(kept, config_dirs, checkpoint)
-    others = [item for item in arguments if not item.startswith("ckpt_path=")]
-    own = [] if "hydra.run.dir" in new_names else [f"hydra.run.dir={quoted(str(folder.path))}"]
-    return ordered([*config_dirs, *kept, *others, f"ckpt_path={quoted(str(checkpoint))}", *own])
+    return kept, config_dirs
 
 
 def without_launchers(arguments: Sequence[str]) -> list[str]:

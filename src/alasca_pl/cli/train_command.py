@@ -84,7 +84,7 @@ def _train(cfg: DictConfig) -> None:
         config, choices = plain_config(composed.config), composed.choices
         folder = Path(composed.run_dir).expanduser().absolute()
         # Processes that Lightning starts get these arguments, too, and must find the same folder.
-        sys.argv[-1:] = [f"hydra.run.dir={quoted(str(folder))}"]
+        sys.argv[-1:] = [f"hydra.run.dir={quoted(str(folder))}", *(["replay=false"] if config["ckpt_path"] else [])]
         check_early(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
