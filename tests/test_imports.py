@@ -24,9 +24,9 @@ ALLOWED = {
     "build": ("core", "noise", "models", "methods", "alasca", "data", "steps", "training", "build"),
     "report": ("core", "report"),
     "audit": ("core", "audit"),
-    "runs": ("core", "noise", "models", "data", "training", "build", "report", "runs"),
+    "runs": ("core", "noise", "models", "data", "training", "build", "report", "audit", "runs"),
     "sweeps": ("core", "sweeps"),
-    "cli": ("core", "runs", "report", "sweeps", "cli"),
+    "cli": ("core", "runs", "report", "audit", "sweeps", "cli"),
 }
 # From a package to libraries that it must not know.
 FORBIDDEN = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alasca_pl.core import interrupts, threads
 
-__all__ = ["CONF_DIR", "evaluate", "measure", "noise", "report", "sweep", "train"]
+__all__ = ["CONF_DIR", "audit", "evaluate", "measure", "noise", "report", "sweep", "train"]
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # In a source checkout the configs lie beside src; in an installed package, inside it.
@@ -60,6 +60,14 @@ def sweep() -> None:
         from alasca_pl.cli import sweep_command
 
         sweep_command.sweep()
+
+
+def audit() -> None:
+    """``alasca-audit``: which labels of a run are likely wrong, and what people decided on them."""
+    with _stopping_well():
+        from alasca_pl.cli import audit_command
+
+        audit_command.audit()
 
 
 @contextlib.contextmanager

@@ -43,6 +43,8 @@ from alasca_pl.sweeps.process import job_environment
 log = logging.getLogger(__name__)
 
 
+# Data with labels as they were given, some of which may be wrong.
+_OWN_DATA = ("folder", "csv", "npz", "huggingface")
 # Arguments with which Hydra answers a question instead of calling the command.
 _QUESTIONS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 
@@ -113,6 +115,10 @@ def _train(cfg: DictConfig) -> None:
     if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
+        if record.noise.kind == "none" and choices.get("data") in _OWN_DATA and run.folder.samples.is_file():
+            print(
+                f"which labels are likely wrong, on a page to decide: {shlex.join(['alasca-audit', str(run.folder.path)])}"
+            )
 
 
 def _recompose(overrides: Sequence[str]) -> dict[str, Any] | None:

@@ -55,6 +55,7 @@ class NoiseRecord:
         realised_rate: Fraction of labels that differ from the clean ones, or None if unknown.
         seed: Seed of the draw, or None.
         sha256: Hash of the observed labels and their positions.
+        planted: Number of labels in which an error was planted on purpose.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class NoiseRecord:
     realised_rate: float | None
     seed: int | None
     sha256: str
+    planted: int = 0
 
 
 @dataclass

@@ -98,6 +98,11 @@ class NoisyDataModule(L.LightningDataModule):
         self._views: tuple[ViewChoice, ...] = ("default",)
         self._partner = False
 
+    @property
+    def prepared(self) -> PreparedData:
+        """The data."""
+        return self._prepared
+
     def image_names(self, split: str = "train") -> npt.NDArray[np.str_] | None:
         """Names of a split's images within the data set, (n,); None if they do not come from files."""
         return self._prepared.image_names(split)

@@ -12,11 +12,13 @@ from alasca_pl.core.seeds import generator
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.checks import check_choice, check_flag, check_number
 from alasca_pl.data.decode import decode_all
+from alasca_pl.data.images import LazyImages
 from alasca_pl.data.samples import ImageArrays, ImageFiles, RawData, Split
 from alasca_pl.data.shapes import data_digest, find_shape, load_splits, normalisation
 from alasca_pl.data.splits import collect_splits, count_classes, make_splits
 from alasca_pl.noise.labels import Labels, NoisyLabels
 from alasca_pl.noise.model import NoiseModel, Pixels, Samples
+from alasca_pl.noise.planted import plant_errors
 
 # Number of images that mean and standard deviation are measured on; decoding all of them would take long.
 _NORMALISATION_SAMPLE = 2000
@@ -55,6 +57,7 @@ class PreparedData:
         num_workers: Worker processes that decode files, per process of the run.
         check: What is checked before training: ``full`` decodes each file, ``header`` reads its header, ``none`` nothing.
         on_corrupt: ``error`` stops at images that cannot be read; ``skip`` leaves them out and logs it.
+        plant: Fraction of the training labels in which errors are planted, see ``plant_errors``.
 
     Attributes:
         facts: What the rest of the program must know about the data.
@@ -104,6 +107,7 @@ class PreparedData:
         num_workers: int = 2,
         check: Literal["full", "header", "none"] = "full",
         on_corrupt: Literal["error", "skip"] = "error",
+        plant: float = 0.0,
     ) -> None:
         check_number("data.max_train_samples", max_train_samples, 1, may_be_null=True)
         check_number("data.max_test_samples", max_test_samples, 1, may_be_null=True)
@@ -139,7 +143,7 @@ class PreparedData:
             samples = Samples(data.labels, positions[split], num_classes, split, own, pixels, self.data_digest)
             return model.draw(samples, data.clean, labels_are_clean)
 
-        self.noisy_labels = draw("train", noise)
+        self.noisy_labels = plant_errors(draw("train", noise), plant, split_seed)
         self.val_labels: NoisyLabels | None = None
         if "val" in self.splits:
             self.val_labels = draw("val", noise if noisy_val else NoiseModel())
@@ -169,6 +173,10 @@ class PreparedData:
     def sizes(self) -> dict[str, int]:
         """Number of samples of each split."""
         return {split: len(labels) for split, labels in self.labels.items()}
+
+    def images_of(self, split: str) -> LazyImages | None:
+        """Images of a split as files; None if they do not come from files."""
+        return self._files.get(split)
 
     def image_names(self, split: str) -> npt.NDArray[np.str_] | None:
         """Names of a split's images within the data set, (n,); None if they do not come from files."""

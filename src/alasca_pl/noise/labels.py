@@ -29,6 +29,8 @@ class NoisyLabels:
         data_digest: Hash of the data set's training set that the labels belong to, or None if there is none.
         own_split: Whether they are for the data set's own validation split; ``index`` then gives positions in it. Files
             do not store this: they are for training sets.
+        planted_from: Label before an error was planted on purpose, -1 elsewhere, int64 (N,); None if none was planted. For
+            measuring only, like ``clean_label``.
 
     Example:
         >>> labels = NoisyLabels(np.array([0, 1, 1]), np.array([0, 0, 1]), np.arange(3), 2, "symmetric", 0.3, seed=0)
@@ -45,6 +47,7 @@ class NoisyLabels:
     seed: int | None
     data_digest: str | None = None
     own_split: bool = False
+    planted_from: Labels | None = None
 
     @property
     def realised_rate(self) -> float | None:
@@ -89,6 +92,8 @@ class NoisyLabels:
         }
         if self.clean_label is not None:
             arrays["clean_label"] = np.asarray(self.clean_label, dtype=np.int64)
+        if self.planted_from is not None:
+            arrays["planted_from"] = np.asarray(self.planted_from, dtype=np.int64)
         if self.data_digest is not None:
             arrays["data_digest"] = np.str_(self.data_digest)
         write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
@@ -111,7 +116,8 @@ class NoisyLabels:
             label = _column(file, "label", num_classes)
             index = _column(file, "index")
             clean_label = _column(file, "clean_label", num_classes) if "clean_label" in file else None
-            for name, column in (("index", index), ("clean_label", clean_label)):
+            planted_from = _column(file, "planted_from") if "planted_from" in file else None
+            for name, column in (("index", index), ("clean_label", clean_label), ("planted_from", planted_from)):
                 if column is not None and len(column) != len(label):
                     raise ValueError(f"label has {len(label)} values, but {name} {len(column)}")
             check_index(index)
@@ -124,6 +130,7 @@ class NoisyLabels:
                 rate=None if np.isnan(rate) else rate,
                 seed=None if seed < 0 else seed,
                 data_digest=str(_scalar(file, "data_digest", "U")) if "data_digest" in file else None,
+                planted_from=planted_from,
             )
 
 

@@ -195,7 +195,8 @@ def _set_threads(config: Config, module: NoisyLabelModule, data: NoisyDataModule
 
 
 def _noise_record(labels: NoisyLabels) -> NoiseRecord:
-    return NoiseRecord(labels.kind, labels.rate, labels.realised_rate, labels.seed, labels.digest)
+    planted = 0 if labels.planted_from is None else int((labels.planted_from >= 0).sum())
+    return NoiseRecord(labels.kind, labels.rate, labels.realised_rate, labels.seed, labels.digest, planted)
 
 
 def train(run: Run) -> RunRecord:

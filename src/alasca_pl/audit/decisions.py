@@ -1,0 +1,129 @@
+"""What people decided on labels: read and checked, applied, and turned into estimates."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from alasca_pl.audit.audit import Audit
+from alasca_pl.audit.tables import DROPPED, _valid
+from alasca_pl.core.errors import UserError
+
+COLUMNS = ("audit", "path", "index", "split", "given_label", "decision", "label", "time")
+ACTIONS = ("keep", "relabel", "drop", "unsure")
+# Longer pauses are no time spent on a decision.
+_PAUSE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Decisions on labels of an audit.
+
+    Attributes:
+        place: Places in the order of suspicion, int64 (d,).
+        action: ``keep``, ``relabel``, ``drop`` or ``unsure``, (d,).
+        label: Label after the decision, int64 (d,): the given one for ``keep`` and ``unsure``, ``DROPPED`` for ``drop``.
+        seconds: Median time from one decision to the next, or None if unknown.
+    """
+
+    place: npt.NDArray[np.int64]
+    action: npt.NDArray[np.str_]
+    label: npt.NDArray[np.int64]
+    seconds: float | None = None
+
+    @property
+    def wrong(self) -> npt.NDArray[np.bool_]:
+        """Which labels were found wrong, (d,)."""
+        return (self.action == "relabel") | (self.action == "drop")
+
+
+def read_decisions(path: Path, audit: Audit) -> Decisions:
+    """Read ``decisions.csv`` and check that it fits an audit.
+
+    Raises:
+        UserError: If it cannot be read, is for another audit, or holds an impossible decision; the message names the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    missing = [name for name in ("index", "split", "given_label", "decision", "label") if name not in header]
+    if missing:
+        raise UserError(
+            f"{path} lacks the column(s) {', '.join(missing)}; it must be what the page of an audit exports"
+        )
+    if not rows:
+        raise UserError(f"{path} holds no decision")
+    suspects = audit.suspects
+    places = {(str(suspects.split[place]), audit.index(place)): place for place in range(len(suspects))}
+    numbers = {name: number for number, name in enumerate(audit.class_names)}
+    found: dict[int, tuple[str, int]] = {}
+    for line, row in rows:
+        try:
+            place, action, label = _decision(row, audit, places, numbers)
+        except ValueError as error:
+            raise UserError(f"{path}, line {line}: {error}") from error
+        if place in found:
+            raise UserError(f"{path}, line {line}: a second decision on {audit.name(place)!r}; leave one of them")
+        found[place] = action, label
+    return Decisions(
+        place=np.array(list(found), dtype=np.int64),
+        action=np.array([action for action, _ in found.values()]),
+        label=np.array([label for _, label in found.values()], dtype=np.int64),
+        seconds=_pace(row.get("time") or "" for _, row in rows),
+    )
+
+
+def _decision(
+    row: dict[str, str], audit: Audit, places: dict[tuple[str, int], int], numbers: dict[str, int]
+) -> tuple[int, str, int]:
+    if None in row or None in row.values():
+        raise ValueError("it has another number of values than the header")
+    if row.get("audit", audit.identity) != audit.identity:
+        raise ValueError(
+            f"the decision is for the audit {row['audit']!r} of other labels, not for {audit.identity!r}; "
+            "give the folder of the audit whose page exported it"
+        )
+    if not row["index"].isdecimal() or (row["split"], int(row["index"])) not in places:
+        raise ValueError(f"the audit has no label with index {row['index']!r} in split {row['split']!r}")
+    place = places[row["split"], int(row["index"])]
+    given = audit.class_names[audit.suspects.given[place]]
+    if row.get("path") and row["path"] != _valid(audit.name(place)):
+        raise ValueError(f"the image with this index is {audit.name(place)!r}, not {row['path']!r}")
+    if row["given_label"] != given:
+        raise ValueError(f"its given label is {given!r}, not {row['given_label']!r}")
+    action = row["decision"]
+    if action not in ACTIONS:
+        raise ValueError(f"unknown decision {action!r}; choose one of {', '.join(ACTIONS)}")
+    if action == "relabel":
+        if row["label"] not in numbers:
+            raise ValueError(f"unknown label {row['label']!r}; choose one of the {len(numbers)} classes")
+        if row["label"] == given:
+            raise ValueError("relabel needs another label than the given one; choose keep")
+        return place, action, numbers[row["label"]]
+    return place, action, DROPPED if action == "drop" else numbers[given]
+
+
+def _pace(times: Iterable[str]) -> float | None:
+    try:
+        seconds = sorted(datetime.fromisoformat(time).timestamp() for time in times if time)
+    except (ValueError, TypeError):
+        return None
+    gaps = np.diff(seconds)
+    gaps = gaps[gaps <= _PAUSE_SECONDS]
+    return float(np.median(gaps)) if len(gaps) >= 5 and np.median(gaps) > 0 else None
+
+
+def apply_decisions(audit: Audit, decisions: Decisions) -> dict[str, npt.NDArray[np.int64]]:
+    """Labels of every split after the decisions, ``DROPPED`` where an image is left out. Nothing else is changed."""
+    labels = {name: split.label.copy() for name, split in audit.splits.items()}
+    for place, label in zip(decisions.place, decisions.label):
+        labels[str(audit.suspects.split[place])][audit.suspects.row[place]] = label
+    return labels

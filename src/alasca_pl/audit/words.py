@@ -1,0 +1,77 @@
+"""What an audit and a review found, in lines of text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alasca_pl.audit.audit import Audit
+from alasca_pl.audit.planted import CAUTION, Recall
+from alasca_pl.audit.review import Fraction, Review, Total
+from alasca_pl.audit.tables import class_pairs
+
+_PAIRS = 8
+
+
+def lines_of(audit: Audit, recall: Sequence[Recall]) -> list[str]:
+    """Describe an audit: how many labels are wrong, which classes are confused, and what the estimate is worth."""
+    names, counts = audit.class_names, audit.counts
+    lines = [counts["all"].sentence()]
+    lines += [f"  {name}: {count.sentence()}" for name, count in counts.items() if name != "all"]
+    by = ", ".join(f"{name} {round(value):,}" for name, value in counts["all"].by.items())
+    lines.append(f"by each estimator: {by}")
+    lines.append(
+        "The interval covers the spread of the estimators; it was checked on digits with synthetic noise, and may fail where a "
+        "network learns the wrong labels or cannot learn the right ones. Decisions on the page's random sample give an "
+        "unbiased estimate."
+    )
+    pairs = class_pairs(audit)[:_PAIRS]
+    if pairs:
+        lines.append("most frequent pairs, given label -> suggested one:")
+        lines += [f"  {names[given]} -> {names[other]}: about {expected:.0f}" for given, other, expected, _ in pairs]
+    if recall:
+        lines.append("planted errors found among the most suspicious labels:")
+        lines += [f"  in the first {each.budget:,}: {each.found} of {each.planted}" for each in recall]
+        lines.append(f"  {CAUTION}")
+    return lines
+
+
+def lines_of_review(review: Review) -> list[str]:
+    """Describe what decisions say about all labels."""
+    lines = [f"{review.wrong_found:,} labels found wrong, {review.unsure:,} unsure", "precision of the ranking:"]
+    lines += [f"  first {depth:,}: {_fraction(each)}" for depth, each in review.precision.items()]
+    if review.total is None or review.remaining is None:
+        lines.append(f"number of all wrong labels: {review.why_no_total}")
+    else:
+        lines.append(f"wrong labels in all, from {review.sampled:,} of the random sample: {_total(review.total)}")
+        lines.append(f"still wrong after these decisions: {_total(review.remaining)}")
+    if review.next_hour is None:
+        lines.append("what another hour would find: decide on at least 10 labels to learn it")
+    else:
+        pace = f"{round(review.per_hour):,} decisions"
+        verdict = "" if review.pays else "; it is expected to pay nothing"
+        lines.append(f"another hour, {pace}, finds at most {_total(review.next_hour)} wrong labels{verdict}")
+    return lines
+
+
+def matrix_text(review: Review, class_names: Sequence[str]) -> str:
+    """The corrected transition matrix as lines of numbers, which ``noise=matrix noise.matrix=FILE`` reads."""
+    assert review.transition is not None
+    rows = [" ".join(f"{value:.4f}" for value in row) for row in review.transition]
+    counted = ", ".join(
+        f"{name} {count}" for name, count in zip(class_names, np.asarray(review.transition_counts).tolist())
+    )
+    return (
+        f"P(given label | true label), one row per true class; decided labels of the sample behind each row: {counted}\n"
+        + "".join(f"{row}\n" for row in rows)
+    )
+
+
+def _fraction(fraction: Fraction) -> str:
+    if not fraction.of:
+        return "none decided"
+    interval = f"{fraction.low:.0%} to {fraction.high:.0%}"
+    return f"{fraction.found} of {fraction.of} decided are wrong, {fraction.estimate:.0%} ({interval})"
+
+
+def _total(total: Total) -> str:
+    return f"about {round(total.estimate):,} ({round(total.low):,} to {round(total.high):,})"

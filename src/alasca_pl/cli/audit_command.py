@@ -1,0 +1,170 @@
+"""``alasca-audit``."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from alasca_pl.cli.common import find_own_parts, one_message, quieten
+from alasca_pl.core.errors import UserError
+
+_HELP = """\
+alasca-audit: which labels of a run are likely wrong, how many, and what happens to those that people decide on.
+
+  alasca-audit RUN [OPTION=VALUE...]               audit the labels of a finished run; writes RUN/audit, nothing is overwritten
+  alasca-audit apply DECISIONS [AUDIT] [output=FILE]
+                                                   write the labels as decided; the given ones stay as they are
+  alasca-audit estimate AUDIT DECISIONS            what the decisions say about all labels
+
+The audit's page, audit.html, needs a browser and nothing else. It exports DECISIONS. AUDIT is the folder of the audit or of the
+run; by default the folder of DECISIONS.
+
+Options:
+  output=DIR                where to write the audit, instead of RUN/audit
+  score=margin              what the labels are ranked by: margin, loss, wrong_events, confidence, last_loss, ...
+  page=10000                number of suspects on the page
+  sample=200                number of labels drawn at random, to estimate how many errors there are
+  device=auto               auto, cpu, cuda
+  data.root=DIR             where the data is now, if it has moved since the run; also data.path=FILE
+  trust=true                allow classes from outside this package in the run's config
+
+Examples:
+  alasca-train data=folder data.root=my_images hydra.run.dir=first
+  alasca-audit first
+  alasca-audit apply decisions.csv first
+  alasca-audit estimate first decisions.csv"""
+
+_OPTIONS = ("output", "score", "page", "sample", "device", "data.root", "data.path", "trust")
+
+
+def audit() -> None:
+    """``alasca-audit``: which labels of a run are likely wrong, and what people decided on them."""
+    arguments = sys.argv[1:]
+    if not arguments or any(item in ("-h", "--help") for item in arguments):
+        print(_HELP)
+        return
+    with one_message():
+        find_own_parts()
+        quieten()
+        commands: dict[str, Callable[[Sequence[str]], None]] = {"apply": _apply, "estimate": _estimate}
+        # A run may lie in a folder of that name.
+        command = commands.get(arguments[0])
+        if command is not None and len(arguments) > 1:
+            command(arguments[1:])
+        else:
+            _audit(arguments)
+
+
+def _audit(arguments: Sequence[str]) -> None:
+    places, options = _parse(arguments, _OPTIONS)
+    if len(places) != 1:
+        raise UserError("alasca-audit takes the folder of one run; see alasca-audit --help")
+    from alasca_pl.runs.audit import PAGE, audit_run
+
+    result = audit_run(
+        places[0],
+        output=options.get("output"),
+        score=options.get("score", "margin"),
+        shown=_whole("page", options.get("page", "10000")),
+        sample=_whole("sample", options.get("sample", "200")),
+        source=_source(options),
+        device=options.get("device", "auto"),
+        trust=_flag("trust", options.get("trust", "false")),
+    )
+    from alasca_pl.audit.words import lines_of
+
+    print(*lines_of(result.audit, result.recall), sep="\n")
+    print()
+    print(f"page to decide on labels: {next(file for file in result.files if file.name == PAGE)}")
+    for name, command in result.commands.items():
+        print(f"{name}: {command}")
+    print(f"after the review: {shlex.join(['alasca-audit', 'apply', 'decisions.csv', str(result.files[0].parent)])}")
+
+
+def _apply(arguments: Sequence[str]) -> None:
+    places, options = _parse(arguments, ("output", "data.root", "data.path", "trust"))
+    if len(places) not in (1, 2):
+        raise UserError("alasca-audit apply takes decisions.csv and the folder of the audit; see alasca-audit --help")
+    from alasca_pl.audit.audit import Audit, find_audit
+    from alasca_pl.audit.decisions import apply_decisions, read_decisions
+
+    decisions_file = Path(places[0])
+    _check_file(decisions_file)
+    file = find_audit(Path(places[1]) if len(places) == 2 else decisions_file.absolute().parent)
+    audit = Audit.load(file)
+    decisions = read_decisions(decisions_file, audit)
+    labels = apply_decisions(audit, decisions)
+    from alasca_pl.runs.audit import open_audited_data, write_labels
+
+    target = Path(options["output"]) if "output" in options else file.parent / "corrected"
+    data = None
+    if audit.root is None:
+        data = open_audited_data(audit, _source(options), _flag("trust", options.get("trust", "false")))
+    written, command = write_labels(audit, data, labels, target)
+    counts = {action: int((decisions.action == action).sum()) for action in ("keep", "relabel", "drop", "unsure")}
+    print(", ".join(f"{count:,} {action}" for action, count in counts.items()))
+    print(f"{written}: {command}")
+
+
+def _estimate(arguments: Sequence[str]) -> None:
+    places, _ = _parse(arguments, ())
+    if len(places) != 2:
+        raise UserError(
+            "alasca-audit estimate takes the folder of the audit and decisions.csv; see alasca-audit --help"
+        )
+    from alasca_pl.audit.audit import Audit, find_audit
+    from alasca_pl.audit.decisions import read_decisions
+    from alasca_pl.audit.review import review
+    from alasca_pl.audit.words import lines_of_review, matrix_text
+
+    _check_file(Path(places[1]))
+    audit = Audit.load(find_audit(Path(places[0])))
+    found = review(audit, read_decisions(Path(places[1]), audit))
+    print(*lines_of_review(found), sep="\n")
+    if found.transition is not None:
+        print(matrix_text(found, audit.class_names), end="")
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"no file {path}; give the decisions.csv that the page of an audit exports")
+
+
+def _parse(arguments: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    places, options = [], {}
+    for item in arguments:
+        name, equals, value = item.partition("=")
+        if Path(item).exists() or not equals:
+            if item.startswith("-"):
+                raise UserError(f"unknown option {item}; see alasca-audit --help")
+            places.append(item)
+        elif name not in known:
+            raise UserError(
+                f"unknown option {name}=; choose from {', '.join(known) or 'none'}; see alasca-audit --help"
+            )
+        elif name in options:
+            raise UserError(f"{name}= is given twice")
+        else:
+            options[name] = value
+    return places, options
+
+
+def _source(options: dict[str, str]) -> dict[str, Any]:
+    return {
+        name.removeprefix("data."): str(Path(value).expanduser().absolute())
+        for name, value in options.items()
+        if name.startswith("data.")
+    }
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{name}={text} is no whole number of at least 1")
+    return int(text)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise UserError(f"{name}={text} is neither true nor false")
+    return text.lower() == "true"
