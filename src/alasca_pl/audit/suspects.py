@@ -90,8 +90,9 @@ def find_suspects(files: Mapping[str, SampleFile], num_classes: int, score: str 
         UserError: If no split has this score.
 
     Example:
-        >>> evidence = {"margin": [4.0, 3.0, 2.0, -3.0], "confidence": [0.9, 0.9, 0.8, 0.1], "wrong_events": [0, 0, 0, 9]}
+        >>> evidence = {"margin": [4.0, 3.0, 2.0, -3.0], "confidence": [0.9, 0.9, 0.8, 0.1]}
         >>> evidence |= {"suggested": [0, 0, 1, 0], "suggested_prob": [0.9, 0.9, 0.8, 0.9]}
+        >>> evidence |= {"loss": [0.1, 0.1, 0.2, 2.3], "wrong_events": [0, 0, 0, 9]}
         >>> label, visits = np.array([0, 0, 1, 1]), np.full(4, 10)
         >>> file = SampleFile(label, np.arange(4), visits, None, {k: np.array([v]) for k, v in evidence.items()})
         >>> find_suspects({"train": file}, num_classes=2).row.tolist()
