@@ -1,7 +1,7 @@
 """A report before it is written in one of its forms."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as SVG."""
+    """A picture.
+
+    Attributes:
+        name: Name of its files.
+        caption: What it shows.
+        svg: For a page; empty if nothing was drawn.
+        files: Further forms by suffix, ``png`` and ``pdf``.
+    """
 
     name: str
     caption: str
     svg: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 Block = Text | Items | Code | Table | Figure
@@ -84,3 +92,8 @@ class Document:
     def tables(self) -> list[Table]:
         """All tables."""
         return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All pictures."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]

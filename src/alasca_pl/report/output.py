@@ -22,6 +22,7 @@ from alasca_pl.report.write_up import write_report
 
 _FORMAT = "alasca_pl report 1"
 _ABOUT, _MARKDOWN, _PAGE = "report.json", "report.md", "report.html"
+_FIGURES = "figures"
 _PICTURE = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
 
@@ -66,15 +67,25 @@ def write_folder(
         "sources": sources,
         "runs": {run.source: run.fingerprint for run in found.runs},
     }
-    files = files_of(document)
+    files = {name: text.encode() for name, text in files_of(document).items()} | _pictures(document)
     try:
-        for name, text in files.items():
-            write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        for name, content in files.items():
+            write_atomically(folder / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
         write_json(folder / _ABOUT, about)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return [folder / name for name in (*files, _ABOUT)]
+
+
+def _pictures(document: Document) -> dict[str, bytes]:
+    """Pictures in a folder of their own, in all forms."""
+    return {
+        f"{_FIGURES}/{figure.name}.{form}": content
+        for figure in document.figures
+        if figure.svg
+        for form, content in {"svg": figure.svg.encode(), **figure.files}.items()
+    }
 
 
 def verify(folder: Path, places: Sequence[str] = ()) -> list[str]:

@@ -1,29 +1,18 @@
-"""Pictures of many runs as SVG."""
+"""Pictures of many runs: curves by epoch, differences, values against a setting."""
 
-import io
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alasca_pl.core.metric_names import MetricName, accuracy, is_accuracy
+from alasca_pl.core.metric_names import MEMORISED, SELECT, MetricName, accuracy, is_accuracy
 from alasca_pl.report.compare import Comparison
 from alasca_pl.report.grid import Grid, Label, label_text
+from alasca_pl.report.style import legend_below, line_style, panels, plain, sparse_markers, y_label
 
-# Colours that people with colour-blindness can tell apart (Okabe and Ito), with line styles for grey paper.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", ":", "-.")
-
-
-def svg_of(figure: Figure) -> str:
-    """A figure as SVG to be put into a page, the same each time."""
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "alasca_pl"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    whole = text.getvalue()
-    return whole[whole.index("<svg") :].strip()
+F1 = str(MetricName(SELECT, "f1"))
+_AXES = {MEMORISED: "fraction of noisy labels memorised", F1: "F1 of the selection of clean samples"}
 
 
 def mean_curves(
@@ -35,11 +24,12 @@ def mean_curves(
         Epochs from 1 that at least one run has, means, standard deviations (0 for a single run), numbers of runs.
     """
     by_epoch: dict[int, list[float]] = {}
+    scale = 100.0 if is_accuracy(metric) else 1.0
     for entry in grid.cell(row, col).values():
         name = metric if entry.rule is None else accuracy(MetricName.parse(metric).group, entry.rule)
         for line in entry.run.history:
             if name in line:
-                by_epoch.setdefault(int(line["epoch"]) + 1, []).append(line[name] * grid.question.scale)
+                by_epoch.setdefault(int(line["epoch"]) + 1, []).append(line[name] * scale)
     epochs = sorted(by_epoch)
     values = [np.asarray(by_epoch[epoch]) for epoch in epochs]
     stds = [float(each.std(ddof=1)) if len(each) > 1 else 0.0 for each in values]
@@ -51,21 +41,70 @@ def draw_curves(grid: Grid, metric: str) -> Figure:
     epochs, of which there must be one.
     """
     columns = [col for col in grid.cols if any(mean_curves(grid, row, col, metric)[0] for row in grid.rows)]
-    figure = Figure(figsize=(4.8 * len(columns), 3.8), layout="constrained")
-    for axis, col in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns):
+    figure, axes = panels(len(columns))
+    for axis, col in zip(axes, columns):
         for number, row in enumerate(grid.rows):
             epochs, means, stds, _ = mean_curves(grid, row, col, metric)
             if epochs:
-                colour = _COLOURS[number % len(_COLOURS)]
-                style = _STYLES[number % len(_STYLES)]
-                axis.plot(epochs, means, style, color=colour, label=_plain(label_text(row)))
-                low, high = np.subtract(means, stds), np.add(means, stds)
-                axis.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
-        axis.set_title(_plain(label_text(col)))
+                style = line_style(number)
+                marks = sparse_markers(len(epochs), number)
+                axis.plot(epochs, means, label=plain(label_text(row)), markevery=marks, **style)
+                band(axis, epochs, means, stds, style["color"])
+        axis.set_title(plain(column_title(grid, col)), fontsize="medium")
         axis.set_xlabel("epoch")
-        axis.set_ylabel(f"{metric} (%)" if is_accuracy(metric) else metric)
+        y_label(axis, _AXES.get(metric) or (f"{metric} (%)" if is_accuracy(metric) else metric))
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+    legend_below(figure, axes)
+    return figure
+
+
+def column_title(grid: Grid, col: Label) -> str:
+    """A column's label, with its key where it is but a number."""
+    return label_text(col) if numbers_of_columns(grid) is None else f"{grid.question.cols[0]} = {label_text(col)}"
+
+
+def band(axis: Axes, places: Sequence[float], means: Sequence[float], stds: Sequence[float], colour: str) -> None:
+    """A band of one standard deviation around means."""
+    low, high = np.subtract(means, stds), np.add(means, stds)
+    axis.fill_between(places, low, high, color=colour, alpha=0.16, linewidth=0)
+
+
+def numbers_of_columns(grid: Grid) -> list[float] | None:
+    """Values of the columns if they are those of one numeric setting, at least two; else None."""
+    values = [col[0] for col in grid.cols if len(col) == 1]
+    is_number = [isinstance(value, int | float) and not isinstance(value, bool) for value in values]
+    if len(values) < 2 or len(values) != len(grid.cols) or not all(is_number):
+        return None
+    return [float(value) for value in values]
+
+
+def places_of(values: Sequence[float]) -> tuple[list[float], list[str] | None]:
+    """Where values of a setting stand on an axis, and what is written there: values of different magnitude stand evenly."""
+    known = [abs(value) for value in values if value]
+    if known and max(known) / min(known) > 20:
+        return [float(place) for place in range(len(values))], [f"{value:g}" for value in values]
+    return list(values), None
+
+
+def draw_against(grid: Grid) -> Figure:
+    """The metric against the numeric setting in the columns, with bars of one standard deviation over the seeds."""
+    values = numbers_of_columns(grid)
+    assert values is not None
+    places, ticks = places_of(values)
+    question = grid.question
+    figure, (axis,) = panels(1, width=6.0, height=3.6)
+    for number, row in enumerate(grid.rows):
+        known = [(place, grid.summary(row, col)) for place, col in zip(places, grid.cols)]
+        points = [(place, its[0], its[1] or 0.0) for place, its in known if its is not None]
+        if points:
+            where, means, stds = zip(*points)
+            axis.errorbar(where, means, stds, label=plain(label_text(row)), capsize=3, **line_style(number))
+    if ticks is not None:
+        axis.set_xticks(places, ticks)
+    axis.set_xlabel(question.cols[0])
+    axis.set_ylabel(f"{question.metric} (%)" if question.is_percent else question.metric)
+    axis.grid(alpha=0.3)
+    legend_below(figure, [axis])
     return figure
 
 
@@ -84,12 +123,7 @@ def draw_differences(comparisons: Sequence[Comparison], unit: str) -> Figure:
         axis.plot(result.mean, place, "o", color="#0072B2", markerfacecolor="#0072B2" if each.is_certified else "white")
     axis.axvline(0.0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(shown)))
-    axis.set_yticklabels([_plain(f"{label_text(each.row)} ({label_text(each.col)})") for each in reversed(shown)])
+    axis.set_yticklabels([plain(f"{label_text(each.row)} ({label_text(each.col)})") for each in reversed(shown)])
     axis.set_xlabel(f"difference{f' in {unit}' if unit else ''}")
     axis.grid(alpha=0.3, axis="x")
     return figure
-
-
-def _plain(text: str) -> str:
-    """Text without mathematics."""
-    return text.replace("\\", "\\\\").replace("$", r"\$")

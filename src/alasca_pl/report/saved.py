@@ -13,6 +13,7 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import job_digest
+from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.rows import Row, parse_rows, read_rows
 from alasca_pl.core.run_folder import RunFolder
@@ -31,17 +32,21 @@ class SavedRun:
         history: One row of metrics per epoch; empty where only the record was kept.
         source: Where it was found, from the name of the place that was given: the same wherever the reader stands.
         sweep: Name of the sweep that it belongs to, or None.
+        measured: What was measured on its checkpoints, by name.
     """
 
     record: RunRecord
     history: Sequence[Row]
     source: str
     sweep: str | None = None
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything in record and history but the place."""
+        """SHA-256 of everything in record, history and measurements but the place."""
         content = dataclasses.asdict(self.record) | {"folder": "", "history": list(self.history)}
+        if self.measured:
+            content["measured"] = {name: dataclasses.asdict(its) for name, its in sorted(self.measured.items())}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -165,10 +170,11 @@ def _read_folder(folder: Path, top: Path, found: Found) -> None:
     try:
         record = RunRecord.read(run.record)
         history = read_rows(run.metrics) if run.metrics.is_file() else []
+        measured = {path.stem: Measurement.read(path) for path in sorted(run.measured.glob("*.json"))}
     except (UserError, OSError, ValueError, TypeError, csv.Error) as error:
         found.aside.append(SetAside(shown, "damaged", str(error).replace(str(folder), shown)))
         return
-    _take(SavedRun(record, history, shown, sweep), found)
+    _take(SavedRun(record, history, shown, sweep, measured), found)
 
 
 def _read_file(path: Path, found: Found) -> None:
@@ -189,10 +195,15 @@ def _read_file(path: Path, found: Found) -> None:
             source = f"{path.name}:{job['folder']}"
             record = RunRecord.from_plain(job["record"], source)
             history = parse_rows(job["files"].get(RunFolder("").metrics.name, ""))
+            measured = {
+                Path(name).stem: Measurement.from_plain(json.loads(text), f"{source}/{name}")
+                for name, text in job["files"].items()
+                if Path(name).parent.name == RunFolder("").measured.name
+            }
         except (UserError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
             found.aside.append(SetAside(source, "damaged", str(error)))
             continue
-        _take(SavedRun(record, history, source, str(content.get("sweep", "")) or None), found)
+        _take(SavedRun(record, history, source, str(content.get("sweep", "")) or None, measured), found)
 
 
 def _take(run: SavedRun, found: Found) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Sequence
 
 from alasca_pl.report.compare import Comparison, against_one, claim, gains, overall_gains, repairs
 from alasca_pl.report.costs import costs
-from alasca_pl.report.document import Block, Code, Document, Figure, Items, Section, Table, Text
+from alasca_pl.report.document import Block, Code, Document, Items, Section, Table, Text
 from alasca_pl.report.grid import SELECTS, Grid, Label, Question, build_grid, label_text
 from alasca_pl.report.keys import text_of
 from alasca_pl.report.missing import missing_runs
 from alasca_pl.report.paper import CITATION, PROTOCOL, paper_number, settings_of
-from alasca_pl.report.plots import draw_curves, draw_differences, mean_curves, svg_of
+from alasca_pl.report.pictures import against, confidence, curves, norms, picture
+from alasca_pl.report.plots import draw_differences
+from alasca_pl.report.sample_plots import measured_names, measurements
 from alasca_pl.report.saved import Found
-from alasca_pl.report.statistics import SMALLEST_N, smallest_sign_p
+from alasca_pl.report.statistics import SMALLEST_N, mean_and_std, smallest_sign_p
 
 
 def write_report(found: Found, question: Question, pictures: bool = True) -> Document:
@@ -40,7 +42,10 @@ def write_report(found: Found, question: Question, pictures: bool = True) -> Doc
         Section("Missing runs", _missing(grid, found)),
         Section("Runs set aside", _aside(found)),
         Section("Cost", _costs(grid)),
-        Section("Training curves", _curves(grid, pictures)),
+        Section("Training curves", curves(grid, pictures)),
+        Section("Results against a setting", against(grid, pictures)),
+        Section("Confidence", confidence(grid, pictures)),
+        Section("Norms of representations and Jacobians", [*_norms(grid), *norms(grid, pictures)]),
         Section("Notes", [Items([*grid.notes, *found.notes])] if grid.notes or found.notes else []),
     ]
     title = f"{question.metric}, {SELECTS[question.select]}"
@@ -203,8 +208,7 @@ def _differences(grid: Grid, comparisons: Sequence[Comparison], name: str, pictu
     blocks += [Items(left)] if left else []
     if any(its.result for its in comparisons):
         caption = f"Means with {level} intervals; marks are pairs; open circles are not certified"
-        svg = svg_of(draw_differences(comparisons, unit)) if pictures else ""
-        blocks.append(Figure(name, caption, svg))
+        blocks.append(picture(name, caption, lambda: draw_differences(comparisons, unit), pictures))
     return blocks
 
 
@@ -268,13 +272,34 @@ def _costs(grid: Grid) -> list[Block]:
     return [Table("cost", caption, header, rows, 2, data_header, data)]
 
 
-def _curves(grid: Grid, pictures: bool) -> list[Block]:
-    metric = grid.question.metric
-    counts = [max(mean_curves(grid, row, col, metric)[3], default=0) for row in grid.rows for col in grid.cols]
-    if not any(counts):
+def _norms(grid: Grid) -> list[Block]:
+    """Means over samples, then over runs, of what was measured on checkpoints."""
+    rows, data = [], []
+    for what in ("jacobian", "norms"):
+        for name in measured_names(grid, what):
+            for row in grid.rows:
+                for col in grid.cols:
+                    by_word: dict[str, list[float]] = {}
+                    for its in measurements(grid, row, col, name):
+                        for word, values in {"all": its.sample_values, **its.split_by_noise()}.items():
+                            if values:
+                                by_word.setdefault(word, []).append(sum(values) / len(values))
+                    if not by_word:
+                        continue
+                    labels = [label_text(row), label_text(col), name, str(len(by_word["all"]))]
+                    cells, full = [], []
+                    for word in ("all", "clean", "noisy"):
+                        mean, std = mean_and_std(by_word[word]) if word in by_word else (None, None)
+                        cells.append("–" if mean is None else f"{mean:.4g}{'' if std is None else f' ± {std:.2g}'}")
+                        full += [_full(mean), _full(std)]
+                    rows.append([*labels, *cells])
+                    data.append([*labels, *full])
+    if not rows:
         return []
-    svg = svg_of(draw_curves(grid, metric)) if pictures else ""
-    return [Figure("curves", f"Mean over up to {max(counts)} runs; bands are one standard deviation", svg)]
+    header = ["row", "column", "measured", "n", "all samples", "clean", "noisy"]
+    data_header = [*header[:4], "all", "all_std", "clean", "clean_std", "noisy", "noisy_std"]
+    caption = "Norms that alasca-measure wrote: mean over samples, then mean ± standard deviation over n runs"
+    return [Table("norms", caption, header, rows, 3, data_header, data)]
 
 
 def _base_of(grid: Grid) -> Label:
