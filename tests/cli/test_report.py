@@ -31,7 +31,7 @@ def test_a_report_is_printed_written_and_checked(ask):
     status, printed, _ = ask("toy", "select=last", "where=noise=symmetric")
     assert status == 0 and printed.startswith("# test/acc, last epoch\n") and "asymmetric" not in printed
     status, printed, _ = ask("toy", "output=here")
-    assert status == 0 and set(printed.split()) == {str(path) for path in Path("here").iterdir()}
+    assert status == 0 and set(printed.split()) == {str(path) for path in Path("here").rglob("*") if path.is_file()}
     assert ask("--verify", "here") == (0, "here: every number is what the records give\n", "")
     page = Path("here/report.md")
     page.write_text(page.read_text().replace("(3)", "(4)", 1))

@@ -120,22 +120,26 @@ def test_latex_is_whole_and_compiles_where_there_is_latex(tmp_path):
         assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_nothing_is_overwritten(tmp_path):
     make_tree(tmp_path / "runs", methods=["ce"])
     folder = written(tmp_path)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     with pytest.raises(UserError, match="report exists and is not empty"):
         written(tmp_path)
-    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before == contents(folder)
 
 
 def test_a_report_is_the_same_each_time(tmp_path):
     make_tree(tmp_path / "runs", methods=["ce"])
     folder = written(tmp_path)
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    first = contents(folder)
     shutil.rmtree(folder)
     again = written(tmp_path)
-    assert first == {path.name: path.read_bytes() for path in again.iterdir()}
+    assert first == contents(again)
 
 
 def plant(path: Path, old: str, new: str) -> None:

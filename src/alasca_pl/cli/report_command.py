@@ -12,7 +12,7 @@ _HELP = """\
 alasca-report: tables, comparisons and curves of finished runs.
 
   alasca-report PLACE... [OPTION=VALUE...]    print a report as Markdown
-  alasca-report PLACE... output=DIR           write it as Markdown, CSV, LaTeX and one HTML page, and its pictures; nothing is overwritten
+  alasca-report PLACE... output=DIR           write it as Markdown, CSV, LaTeX, one HTML page and pictures; nothing is overwritten
   alasca-report --verify DIR [PLACE...]       compute every printed number anew from the records; status 1 if one differs
 
 PLACE is a folder of a run or one that holds some, the name of a sweep, a file of alasca-sweep export, or a pattern with *.

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from alasca_pl.core.metric_names import MEMORISED, SELECT, MetricName, accuracy, is_accuracy
 from alasca_pl.report.compare import Comparison
 from alasca_pl.report.grid import Grid, Label, label_text
-from alasca_pl.report.style import legend_below, line_style, panels, plain, sparse_markers, y_label
+from alasca_pl.report.style import epochs_below, legend_below, line_style, panels, plain, sparse_markers, y_label
 
 F1 = str(MetricName(SELECT, "f1"))
 _AXES = {MEMORISED: "fraction of noisy labels memorised", F1: "F1 of the selection of clean samples"}
@@ -51,7 +51,7 @@ def draw_curves(grid: Grid, metric: str) -> Figure:
                 axis.plot(epochs, means, label=plain(label_text(row)), markevery=marks, **style)
                 band(axis, epochs, means, stds, style["color"])
         axis.set_title(plain(column_title(grid, col)), fontsize="medium")
-        axis.set_xlabel("epoch")
+        epochs_below(axis)
         y_label(axis, _AXES.get(metric) or (f"{metric} (%)" if is_accuracy(metric) else metric))
         axis.grid(alpha=0.3)
     legend_below(figure, axes)

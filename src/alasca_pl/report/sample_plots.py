@@ -21,7 +21,17 @@ from alasca_pl.core.metric_names import (
 from alasca_pl.report.grid import Grid, Label, label_text
 from alasca_pl.report.plots import band, numbers_of_columns, places_of
 from alasca_pl.report.saved import SavedRun
-from alasca_pl.report.style import CLEAN, NOISY, legend_below, line_style, panels, plain, sparse_markers, y_label
+from alasca_pl.report.style import (
+    CLEAN,
+    NOISY,
+    epochs_below,
+    legend_below,
+    line_style,
+    panels,
+    plain,
+    sparse_markers,
+    y_label,
+)
 
 _MOST_LINES = 20
 _FILLS = {"clean": ("white", ""), "noisy": ("#BBBBBB", "////"), "all": ("white", "")}
@@ -99,7 +109,7 @@ def draw_confidences(shown: Sequence[Confidence]) -> Figure:
             band(axis, its.epochs, its.means[word], its.stds[word], style["color"])
         axis.set_title(plain(its.title), fontsize="small")
         axis.set_ylim(-0.02, 1.02)
-        axis.set_xlabel("epoch")
+        epochs_below(axis)
         y_label(axis, "confidence in the given label")
         axis.grid(alpha=0.3)
     legend_below(figure, axes)

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Colours that people with colour-blindness can tell apart (Okabe and Ito). Lines and markers tell the rest apart on grey paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -57,6 +58,12 @@ def y_label(axis: Axes, text: str) -> None:
     place = axis.get_subplotspec()
     if place is None or place.is_first_col():
         axis.set_ylabel(text)
+
+
+def epochs_below(axis: Axes) -> None:
+    """Name and whole numbers on the horizontal axis of epochs."""
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], more: Sequence[Any] = ()) -> None:
