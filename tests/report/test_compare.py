@@ -176,12 +176,12 @@ def test_costs_are_means_relative_to_cross_entropy_on_the_same_hardware(tmp_path
             peak_memory_mb={"process": 1000, "cuda:0": 500},
         )  # fmt: skip
         other = {"cpu": "Y", "threads": 1, "gpus": []}
-        make_run(tmp_path / f"elr{seed}", "elr", seed=seed, hardware=other, parameters={})
+        make_run(tmp_path / f"elr{seed}", "elr", seed=seed, hardware=other, parameters={}, flops={})
     base, alasca, elr = costs(grid_of(tmp_path))
-    assert base.seconds == pytest.approx(np.mean([60 / 6, 66 / 6])) and base.relative == (1.0, 1.0, 1.0)
+    assert base.seconds == pytest.approx(np.mean([60 / 6, 66 / 6])) and base.relative == (1.0, 1.0, 1.0, 1.0)
     assert alasca.seconds == pytest.approx(21.0) and alasca.memory == 500
-    assert alasca.relative == pytest.approx((2.0, 0.5, 1.5))
-    assert elr.relative == (None, None, None) and elr.parameters is None
+    assert alasca.relative == pytest.approx((2.0, 0.5, 1.5, 1.25))
+    assert elr.relative == (None,) * 4 and elr.parameters is None and elr.flops is None
     assert all(one.row < other.row for one, other in pairwise((base, alasca, elr)))
 
 

@@ -100,6 +100,7 @@ def make_run(
         "initial_weights": [f"{seed}".ljust(64, "f")],
         "train_split": f"{seed}".ljust(64, "e"),
         "parameters": {"main": 1000, "aux_heads": 0 if alasca == "none" else 500},
+        "flops": {"main": 400, "aux_heads": 0 if alasca == "none" else 100},
     }
     made = RunRecord(**(values | record))
     made.write(folder / "record.json")

@@ -1,12 +1,13 @@
 """What records say of how runs began."""
 
+import functools
 import hashlib
 
 import numpy as np
 import torch
 
 from alasca_pl.runs import training_run as runs
-from alasca_pl.runs.digests import split_digest
+from alasca_pl.runs.digests import flop_counts, split_digest
 from running import config_for
 
 
@@ -34,6 +35,32 @@ def test_each_network_has_a_digest_and_counts_are_those_of_one(tmp_path):
     with torch.no_grad():
         network.head.bias[0] += 1e-3
     assert before == run.record.initial_weights[0] != runs.weights_digest(network)
+
+
+def test_operations_are_those_of_convolutions_and_linear_layers(tmp_path):
+    run = prepared(tmp_path / "a", "method=ce", "alasca=paper")
+    network = run.module.method.networks[0]
+    counted = {"main": 0, "aux_heads": 0}
+
+    def count(where, layer, inputs, output):
+        # Two operations for each weight that meets each place of the map.
+        places = output.shape[-2] * output.shape[-1] if isinstance(layer, torch.nn.Conv2d) else 1
+        counted[where] += 2 * layer.weight.numel() * places
+
+    before = runs.weights_digest(network)
+    handles = [
+        layer.register_forward_hook(functools.partial(count, "aux_heads" if name.startswith("aux_heads.") else "main"))
+        for name, layer in network.named_modules()
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+    ]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, *run.data.facts.image_shape))
+    for handle in handles:
+        handle.remove()
+    assert run.record.flops == counted and counted["aux_heads"] > 0
+    network.train()
+    assert flop_counts(network, run.data.facts.image_shape) == counted
+    assert network.training and runs.weights_digest(network) == before
 
 
 def test_the_split_is_hashed_by_position_whatever_the_type():

@@ -118,6 +118,8 @@ class RunRecord:
         constants_set: Names of the values that the applied constants set.
         train_split: SHA-256 of the positions of the training samples in the data set.
         parameters: Numbers of trained parameters of one network: ``main`` and ``aux_heads``.
+        flops: Floating-point operations of one network's forward pass for one image, a multiplication and an addition counted as
+            two: ``main`` and ``aux_heads``. Empty in records of earlier versions.
         schema: Version of this schema.
     """
 
@@ -152,6 +154,7 @@ class RunRecord:
     constants_set: list[str] = field(default_factory=list)
     train_split: str | None = None
     parameters: dict[str, int] = field(default_factory=dict)
+    flops: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """What runs cost: time, memory, parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ class Cost:
         seconds: Per epoch, measurements of the run included.
         memory: Peak in megabytes: of the accelerator, else of the process with its libraries.
         parameters: Trained ones of all networks with their auxiliary heads, or None if the records do not say.
-        relative: The same three over those of cross-entropy in the same column; None where there is none on the same hardware.
+        flops: Floating-point operations of a forward pass of all networks with their auxiliary heads for one image, or None.
+        relative: The same four over those of cross-entropy in the same column; None where there is none on the same hardware.
     """
 
     row: Label
@@ -29,7 +30,8 @@ class Cost:
     seconds: float | None
     memory: float | None
     parameters: float | None
-    relative: tuple[float | None, float | None, float | None]
+    flops: float | None
+    relative: tuple[float | None, ...]
 
 
 def costs(grid: Grid) -> list[Cost]:
@@ -45,9 +47,9 @@ def costs(grid: Grid) -> list[Cost]:
             if entries and runs not in seen:
                 seen.append(runs)
                 own = _measure([each.run for each in entries])
-                against = (None, None, None)
+                against: tuple[float | None, ...] = (None,) * len(own)
                 if base and {hardware_of(each) for each in base} == {hardware_of(each.run) for each in entries}:
-                    against = tuple(mine / its if mine and its else None for mine, its in zip(own, _measure(base)))  # type: ignore[assignment]
+                    against = tuple(mine / its if mine and its else None for mine, its in zip(own, _measure(base)))
                 found.append(Cost(row, col, len(entries), *own, against))
     return found
 
@@ -62,11 +64,12 @@ def _is_base(entry: Entry) -> bool:
     return value_of(entry.run, "method") == "ce" and value_of(entry.run, "alasca") in (None, "none")
 
 
-def _measure(runs: Sequence[SavedRun]) -> tuple[float | None, float | None, float | None]:
+def _measure(runs: Sequence[SavedRun]) -> tuple[float | None, float | None, float | None, float | None]:
     return (
         _mean([seconds_per_epoch(run) for run in runs]),
         _mean([_memory(run) for run in runs]),
-        _mean([_size(run) for run in runs]),
+        _mean([_of_networks(run, run.record.parameters) for run in runs]),
+        _mean([_of_networks(run, run.record.flops) for run in runs]),
     )
 
 
@@ -83,8 +86,8 @@ def _memory(run: SavedRun) -> float | None:
     return float(sum(accelerators)) if accelerators else float(peaks["process"]) if "process" in peaks else None
 
 
-def _size(run: SavedRun) -> float | None:
-    count = sum(run.record.parameters.values())
+def _of_networks(run: SavedRun, counts: Mapping[str, int]) -> float | None:
+    count = sum(counts.values())
     networks = run.record.config.get("num_networks", 1)
     return float(count * networks) if count and isinstance(networks, int) else None
 

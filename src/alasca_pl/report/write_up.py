@@ -241,11 +241,11 @@ def _aside(found: Found) -> list[Block]:
 def _costs(grid: Grid) -> list[Block]:
     rows, data = [], []
     for its in costs(grid):
-        values = (its.seconds, its.memory, its.parameters)
-        if values == (None, None, None):
+        values = (its.seconds, its.memory, its.parameters, its.flops)
+        if not any(values):
             continue
         shown = [
-            "–" if value is None else f"{value:.{digits}f}" for value, digits in zip(values, (2, 0, 0))
+            "–" if value is None else f"{value:.{digits}f}" for value, digits in zip(values, (2, 0, 0, 0))
         ]  # fmt: skip
         ratios = ["–" if value is None else f"{value:.2f} ×" for value in its.relative]
         cells = [text for pair in zip(shown, ratios) for text in pair]
@@ -253,7 +253,7 @@ def _costs(grid: Grid) -> list[Block]:
         data.append([label_text(its.row), label_text(its.col), str(its.n), *map(_full, (*values, *its.relative))])
     if not rows:
         return []
-    header = ["row", "column", "n", "s/epoch", "× CE", "peak MB", "× CE", "parameters", "× CE"]
+    header = ["row", "column", "n", "s/epoch", "× CE", "peak MB", "× CE", "parameters", "× CE", "FLOPs", "× CE"]
     data_header = [
         "row",
         "column",
@@ -261,13 +261,16 @@ def _costs(grid: Grid) -> list[Block]:
         "seconds",
         "memory_mb",
         "parameters",
+        "flops",
         "seconds_ratio",
         "memory_ratio",
         "parameters_ratio",
+        "flops_ratio",
     ]
     caption = (
         "Means over runs: wall-clock time with measuring, peak memory of the accelerator or else of the whole process, trained "
-        "parameters of all networks with auxiliary heads; × CE only on equal hardware"
+        "parameters of all networks with auxiliary heads, floating-point operations of their forward pass for one image; × CE "
+        "only on equal hardware"
     )
     return [Table("cost", caption, header, rows, 2, data_header, data)]
 

@@ -39,7 +39,7 @@ from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.report.summary import summarise
 from alasca_pl.runs import environment
 from alasca_pl.runs.checks import check_config, check_data, check_epochs, check_folder
-from alasca_pl.runs.digests import parameter_counts, split_digest, weights_digest
+from alasca_pl.runs.digests import flop_counts, parameter_counts, split_digest, weights_digest
 from alasca_pl.runs.early import check_early
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
@@ -177,6 +177,7 @@ def _prepare(
         initial_weights=[weights_digest(network) for network in networks],
         train_split=split_digest(data.noisy_labels.index),
         parameters=parameter_counts(networks[0]),
+        flops=flop_counts(networks[0], data.facts.image_shape),
         **about,
     )
     return Run(config, run_folder, data, module, trainer, checkpoint, record, lock)
