@@ -17,9 +17,10 @@ from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 if TYPE_CHECKING:
+    from alasca_pl.sweeps.composed import ComposedJobs
     from alasca_pl.sweeps.folders import JobFolder
     from alasca_pl.sweeps.job import Job
     from alasca_pl.sweeps.pool import Result
@@ -149,23 +150,27 @@ class LocalLauncher(Launcher):
         self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from alasca_pl.cli.refusals import composed
         from alasca_pl.core.errors import UserError
         from alasca_pl.sweeps import plan, pool
 
         assert self.config is not None
+        composed()
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep = Path(str(self.config.hydra.sweep.dir))
         try:
             settings = pool.Settings(**self.options)
-            asked = self._compose_all(sweep, job_overrides, initial_job_idx)
+            asked, kept = self._compose_all(sweep, job_overrides, initial_job_idx)
             jobs = plan.without_repeats(asked)
             placed = plan.place_jobs(sweep, jobs, self._recompose)
+            self._check_devices([job for job, folder in placed if not folder.is_finished()])
             if self.dry_run:
                 from alasca_pl.sweeps.overview import dry_run
 
                 print(dry_run(placed, settings.limit))
                 sys.exit(0)
+            kept.save()
             self._note_line(sweep, asked)
             results = self._run(sweep, placed, settings)
         except UserError as error:
@@ -225,13 +230,17 @@ class LocalLauncher(Launcher):
         assert isinstance(config, dict)
         return {str(key): value for key, value in config.items()}, composed.choices
 
-    def _compose_all(self, sweep: Path, job_overrides: Sequence[Sequence[str]], first: int) -> "list[Job]":
-        """Compose all jobs, those seen before from what was kept of them.
+    def _compose_all(
+        self, sweep: Path, job_overrides: Sequence[Sequence[str]], first: int
+    ) -> "tuple[list[Job], ComposedJobs]":
+        """Compose and check all jobs, those seen before from what was kept of them.
 
         Raises:
-            UserError: If some cannot be composed; all are named.
+            UserError: If some cannot be composed or have wrong values; all are named.
         """
+        from alasca_pl.cli.refusals import one_line
         from alasca_pl.core.errors import UserError
+        from alasca_pl.runs.early import check_early
         from alasca_pl.sweeps.composed import ComposedJobs
         from alasca_pl.sweeps.job import Job
 
@@ -244,18 +253,31 @@ class LocalLauncher(Launcher):
             if found is None:
                 try:
                     found = self._compose(portable)
+                    check_early(found[0])
                 except (HydraException, OmegaConfBaseException, UserError) as error:
-                    problems.append(f"{shlex.join(portable)}: {_first_line(error)}")
+                    problems.append(f"{shlex.join(portable)}: {one_line(error, portable)}")
                     continue
                 kept.put(portable, *found)
             jobs.append(Job(found[0], portable, found[1], number))
-        if problems:
-            total = len(job_overrides)
-            listing = "\n  ".join(problems)
-            raise UserError(f"{len(problems)} of {total} jobs are wrong, so none was started:\n  {listing}")
-        if not self.dry_run:
-            kept.save()
-        return jobs
+        _refuse(problems, len(job_overrides))
+        return jobs, kept
+
+    def _check_devices(self, jobs: "Sequence[Job]") -> None:
+        """Check that this machine has what jobs are to train on.
+
+        Raises:
+            UserError: If some cannot run here; all are named.
+        """
+        from alasca_pl.core.errors import UserError
+        from alasca_pl.runs.early import check_devices
+
+        problems = []
+        for job in jobs:
+            try:
+                check_devices(job.config)
+            except UserError as error:
+                problems.append(f"{shlex.join(job.overrides)}: {error}")
+        _refuse(problems, len(jobs))
 
     def _recompose(self, overrides: Sequence[str]) -> Mapping[str, Any] | None:
         try:
@@ -325,6 +347,9 @@ class SlurmLauncher(LocalLauncher):
         assert isinstance(plain, dict)
         self.slurm: dict[str, Any] = {str(name): value for name, value in plain.items()}
 
+    def _check_devices(self, jobs: "Sequence[Job]") -> None:
+        """Check nothing: jobs run on other machines than this one."""
+
     def _run(self, sweep: Path, placed: Sequence[tuple["Job", "JobFolder"]], settings: Any) -> "list[Result]":
         from alasca_pl.sweeps.slurm import run_on_cluster
         from alasca_pl.sweeps.view import make_view
@@ -348,6 +373,14 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
+def _refuse(problems: Sequence[str], total: int) -> None:
+    from alasca_pl.core.errors import UserError
+
+    if problems:
+        listing = "\n  ".join(problems)
+        raise UserError(f"{len(problems)} of {total} jobs are wrong, so none was started:\n  {listing}")
+
+
 def portable_override(override: str) -> str:
     r"""Write an override of a sweep such that a single run takes it for the same value.
 
@@ -368,17 +401,6 @@ def _quoted(value: str) -> str:
 
 def _option(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
-
-
-def _first_line(error: BaseException) -> str:
-    """What went wrong, without Hydra's list of places."""
-    if isinstance(error, MissingMandatoryValue) and getattr(error, "full_key", None):
-        return f"{error.full_key} has no value; give it as {error.full_key}=..."
-    # Hydra hides what OmegaConf says behind an error without a text.
-    while not str(error).strip() and error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _sources(config: DictConfig) -> list[Path]:

@@ -76,6 +76,6 @@ def test_nothing_heavy_is_loaded_up_to_the_first_step(tmp_path):
 def test_without_a_gpu_the_way_out_is_the_cpu(tmp_path, monkeypatch):
     from running import command
 
-    monkeypatch.setattr("alasca_pl.runs.early._has_gpu", lambda: False)
+    monkeypatch.setattr("alasca_pl.runs.early.has_gpu", lambda: False)
     outcome = command(tmp_path, "trainer=gpu")
     assert outcome.code == 1 and "trainer=cpu" in outcome.err

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from alasca_pl.build.make import Config, make
+from alasca_pl.build.schema import DATA_FOR_OTHERS
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.paths import MARKER
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.prepared import PreparedData
 
-# Values of the data config that other groups refer to by interpolation.
-_FOR_OTHERS = ("class_map", "class_groups")
 _PREPARED = {"_target_": f"{PreparedData.__module__}.{PreparedData.__qualname__}"}
 
 
@@ -29,7 +28,7 @@ def build_data(config: Config) -> NoisyDataModule:
     Raises:
         UserError: If a value is wrong or matches no argument, or the data cannot be used.
     """
-    node = {name: value for name, value in config["data"].items() if name not in (*_FOR_OTHERS, "reader", MARKER)}
+    node = {name: value for name, value in config["data"].items() if name not in (*DATA_FOR_OTHERS, "reader", MARKER)}
     shell = {"_target_": node.pop("_target_")}
     prepared_takes = _arguments(_PREPARED, "reader", "noise", "plant")
     shell_takes = _arguments(shell, "prepared", "seed")

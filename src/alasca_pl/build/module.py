@@ -3,11 +3,13 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 
 from alasca_pl.alasca.heads import AuxiliaryHead
 from alasca_pl.build.make import Config, make
+from alasca_pl.build.schema import check_values, oracle_slots
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import Criterion, Regularizer
 from alasca_pl.core.seeds import derive_seed
@@ -20,8 +22,8 @@ from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
 
 log = logging.getLogger(__name__)
-# Slots whose part may need the noise rate.
-_RATE_SLOTS = ("selector", "gradient_transform")
+# Groups of a config that make no part of a method.
+_NOT_OF_THE_METHOD = ("data", "noise", "trainer", "logger", "callbacks")
 
 
 def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
@@ -44,9 +46,8 @@ def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
 
 
 def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
+    check_values({name: value for name, value in config.items() if name not in _NOT_OF_THE_METHOD})
     count = config["num_networks"]
-    if not isinstance(count, int) or count < 1:
-        raise UserError(f"num_networks must be a whole number of at least 1, got {count!r}")
     offers = {
         "num_samples": facts.num_samples,
         "num_classes": facts.num_classes,
@@ -55,8 +56,6 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         "seed": config["seed"],
     }
     config = resolve_oracle(config, facts)
-    if config["criterion"] is None:
-        raise UserError("no criterion is chosen; choose a method, e.g. method=ce")
     criteria: list[Criterion] = [make(config["criterion"], **offers) for _ in range(count)]
     nodes = {name: node for name, node in config["regularizers"].items() if node}
     first: dict[str, Regularizer] = {name: make(node, **offers) for name, node in nodes.items()}
@@ -98,11 +97,6 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     except TypeError as error:
         raise UserError(f"optim: {error}") from error
     return module
-
-
-def oracle_slots(config: Config) -> list[str]:
-    """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
-    return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == "oracle"]
 
 
 def resolve_oracle(config: Config, facts: DataFacts) -> Config:
@@ -151,8 +145,6 @@ def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
 
 def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network], asker: str) -> None:
     aux = config["aux"]
-    if aux["width"] is not None and not (isinstance(aux["width"], int) and aux["width"] >= 1):
-        raise UserError(f"aux.width must be a whole number of at least 1 or null, got {aux['width']!r}")
     for number, network in enumerate(networks):
         channels, reductions = network.backbone.channels, network.backbone.reductions
         stages = resolve_stages(aux["stages"], len(channels))
@@ -173,7 +165,7 @@ def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network],
         network.attach(heads)
 
 
-def resolve_stages(stages: str | int | Sequence[int] | None, count: int) -> list[int]:
+def resolve_stages(stages: Literal["all", "last"] | int | Sequence[int] | None, count: int) -> list[int]:
     """Convert the value of ``aux.stages`` to stage numbers.
 
     Args:
@@ -189,10 +181,8 @@ def resolve_stages(stages: str | int | Sequence[int] | None, count: int) -> list
         return available
     if stages == "last":
         return available[-1:]
-    listed = [stages] if isinstance(stages, str | int) else list(stages or ())
-    if not all(isinstance(stage, int) for stage in listed):
-        raise UserError(f"unknown aux.stages {stages!r}; choose all, last or a list of numbers, e.g. aux.stages=[1,2]")
-    chosen = sorted({int(stage) for stage in listed})
+    listed = [stages] if isinstance(stages, int) else list(stages or ())
+    chosen = sorted(set(listed))
     for stage in chosen:
         if stage not in available:
             raise UserError(

@@ -26,12 +26,6 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
     Raises:
         UserError: If a value is wrong.
     """
-    accumulated = config["trainer"].get("accumulate_grad_batches", 1)
-    if accumulated != 1:
-        raise UserError(
-            f"trainer.accumulate_grad_batches is {accumulated}, but schedules and selections count batches; "
-            "leave it at 1 and choose another data.batch_size"
-        )
     identity = {
         "the config": config,
         "the noisy labels": data.facts.noise_digest,

@@ -12,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from alasca_pl.cli.constants import Applied, Noise, merged_values, noise_of, remarks, select
+from alasca_pl.cli.refusals import composed as hydra_has_composed
+from alasca_pl.cli.refusals import one_line
+from alasca_pl.core.errors import UserError
 
 # A place in the defaults list, above the methods and below presets. It is empty until the constants are known.
 _GROUP = "applied_constants"
@@ -96,6 +99,7 @@ def given_overrides(kind: str) -> list[str]:
 
 def compose_command() -> Composed:
     """Compose the config of the command that runs, inside ``hydra.main``, without the option ``NO_FOLDER``."""
+    hydra_has_composed()
     own = given_overrides("hydra")
     if NO_FOLDER in own:
         # The last one; Hydra appends options of its own.
@@ -104,7 +108,11 @@ def compose_command() -> Composed:
 
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any], str]:
-    config = compose(name, list(overrides), return_hydra_config=True)
+    try:
+        config = compose(name, list(overrides), return_hydra_config=True)
+    except ValueError as error:
+        # Hydra's own errors are of another kind, except for groups that are null.
+        raise UserError(one_line(error, overrides)) from error
     choices = {
         group: choice for group, choice in config.hydra.runtime.choices.items() if not group.startswith("hydra/")
     }

@@ -10,6 +10,7 @@ from rich.console import Console
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config
+from alasca_pl.cli.refusals import composed, in_one_line
 from alasca_pl.core import deferred
 
 
@@ -17,11 +18,13 @@ def evaluate() -> None:
     """``alasca-evaluate``: measure a checkpoint on a split of its data."""
     sys.argv[1:] = ordered(quote_paths(sys.argv[1:]))
     find_own_parts()
-    _evaluate()
+    with one_message(), in_one_line(sys.argv):
+        _evaluate()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
 def _evaluate(cfg: DictConfig) -> None:
+    composed()
     deferred.install()
     from alasca_pl.runs.evaluate import evaluate_checkpoint, render_evaluation
 

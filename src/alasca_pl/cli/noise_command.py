@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
-from alasca_pl.cli.arguments import option_name, quote_paths, quoted, unquoted
+from alasca_pl.cli.arguments import option_name, ordered, quote_paths, quoted, unquoted
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import compose_command
+from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.core.errors import UserError
+from alasca_pl.runs.early import check_early
 
 _DATA_GROUPS = ("data", "seed", "experiment", "suggested")
 _HELP = """\
@@ -52,10 +54,11 @@ def noise() -> None:
             raise UserError(f"alasca-noise {command} takes one combination of values at a time; leave out -m")
         asks = any(item in ("-h", "--help", "--hydra-help") or item.startswith("--info") for item in rest)
         file = "" if command == "make" or asks else _noise_file(command, rest)
-    overrides = quote_paths([item for item in rest if item != file])
+    overrides = ordered(quote_paths([item for item in rest if item != file]))
     sys.argv = [f"{sys.argv[0]} {command}", *overrides, *([f"file={quoted(file)}"] if file else [])]
     find_own_parts()
-    {"make": _make_noise, "verify": _verify_noise}[command]()
+    with one_message(), in_one_line(sys.argv):
+        {"make": _make_noise, "verify": _verify_noise}[command]()
 
 
 def _noise_file(command: str, arguments: Sequence[str]) -> str:
@@ -81,11 +84,13 @@ def _inspect_noise(arguments: Sequence[str]) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
 def _make_noise(cfg: DictConfig) -> None:
-    from alasca_pl.runs.noise_files import make_noise_file
-
-    quieten()
     with one_message():
         config = plain_config(compose_command().config)
+        check_early(config)
+        # Imported late, so that a wrong option is reported at once.
+        from alasca_pl.runs.noise_files import make_noise_file
+
+        quieten()
         output, plot = Path(str(config["output"])), config["plot"]
         picture = None if plot is None else output.with_suffix(".png") if plot == "auto" else Path(str(plot))
         overrides = HydraConfig.get().overrides.task
@@ -96,10 +101,11 @@ def _make_noise(cfg: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
 def _verify_noise(cfg: DictConfig) -> None:
-    from alasca_pl.runs.noise_files import verify_noise_file
-
-    quieten()
     with one_message():
         config = plain_config(compose_command().config)
+        check_early(config)
+        from alasca_pl.runs.noise_files import verify_noise_file
+
+        quieten()
         agreed = verify_noise_file(Path(config["file"]), config)
     print(f"{config['file']} fits {config['data']['name']}:", *agreed, sep="\n  ")

@@ -31,13 +31,14 @@ from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain
 from alasca_pl.cli.composition import NO_FOLDER, compose_command, compose_config, given_overrides
 from alasca_pl.cli.constants import merged_values
 from alasca_pl.cli.explain import explain
+from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity, job_digest
-from alasca_pl.runs.early import check_early
+from alasca_pl.runs.early import check_devices, check_early
 from alasca_pl.sweeps.process import job_environment
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,16 @@ def train() -> None:
     if explains:
         # Nothing is written: no folder of a run, no log.
         sys.argv += ["hydra/job_logging=none", NO_FOLDER]
-        _explain()
+        with one_message(), in_one_line(sys.argv):
+            _explain()
         return
     if "TORCHELASTIC_RUN_ID" in os.environ and not any(option_name(item) == "hydra.run.dir" for item in sys.argv):
         # Each rank would put its own time into the folder's name.
         sys.argv.append(f"hydra.run.dir=runs/{os.environ['TORCHELASTIC_RUN_ID']}")
     if not multirun and not any(item.split("=")[0] in _QUESTIONS for item in sys.argv[1:]):
         sys.argv.append(NO_FOLDER)
-    _train()
+    with one_message(), in_one_line(sys.argv):
+        _train()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
@@ -88,6 +91,7 @@ def _train(cfg: DictConfig) -> None:
         # Processes that Lightning starts get these arguments, too, and must find the same folder.
         sys.argv[-1:] = [f"hydra.run.dir={quoted(str(folder))}", *(["replay=false"] if config["ckpt_path"] else [])]
         check_early(config)
+        check_devices(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
         deferred.install()

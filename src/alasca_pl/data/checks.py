@@ -1,7 +1,5 @@
 """Checks of single values of a config, with one form of message."""
 
-from collections.abc import Sequence
-
 
 def check_number(name: str, value: object, least: int, may_be_null: bool = False) -> None:
     """Raise ``ValueError`` unless a value is a whole number of at least ``least``, or None if that is allowed."""
@@ -10,15 +8,3 @@ def check_number(name: str, value: object, least: int, may_be_null: bool = False
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         null = " or null" if may_be_null else ""
         raise ValueError(f"{name} must be a whole number of at least {least}{null}, got {value!r}")
-
-
-def check_flag(name: str, value: object) -> None:
-    """Raise ``ValueError`` unless a value is a bool."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, got {value!r}")
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless a value is one of some words."""
-    if value not in choices:
-        raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")

@@ -12,12 +12,12 @@ from alasca_pl.core.distributed import rank, world_size
 from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.data.batches import ArrayBatches, FileBatches
-from alasca_pl.data.checks import check_flag, check_number
+from alasca_pl.data.checks import check_number
 from alasca_pl.data.eval_batches import EvalArrays, EvalFiles
 from alasca_pl.data.plan import EpochPlan
 from alasca_pl.data.prepared import PreparedData
 from alasca_pl.data.samples import ImageArrays, ImageFiles
-from alasca_pl.data.views import SMALL, View, ViewChoice, describe_view, make_view
+from alasca_pl.data.views import SMALL, Augmentation, View, ViewChoice, describe_view, make_view
 
 
 class NoisyDataModule(L.LightningDataModule):
@@ -54,7 +54,7 @@ class NoisyDataModule(L.LightningDataModule):
         seed: int = 0,
         batch_size: int = 128,
         eval_batch_size: int = 500,
-        augment: ViewChoice | None = None,
+        augment: Augmentation | None = None,
         padding: int | None = None,
         flip: bool = True,
         drop_last: bool = False,
@@ -66,9 +66,6 @@ class NoisyDataModule(L.LightningDataModule):
         check_number("data.eval_batch_size", eval_batch_size, 1)
         check_number("data.padding", padding, 0, may_be_null=True)
         check_number("data.subset_size", subset_size, 1, may_be_null=True)
-        check_flag("data.flip", flip)
-        check_flag("data.drop_last", drop_last)
-        check_flag("data.subset_redraw", subset_redraw)
         num_classes = prepared.facts.num_classes
         if subset_size is not None and subset_size < num_classes:
             raise ValueError(

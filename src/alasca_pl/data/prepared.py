@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alasca_pl.core.seeds import generator
 from alasca_pl.core.types import DataFacts
-from alasca_pl.data.checks import check_choice, check_flag, check_number
+from alasca_pl.data.checks import check_number
 from alasca_pl.data.decode import decode_all
 from alasca_pl.data.images import LazyImages
 from alasca_pl.data.samples import ImageArrays, ImageFiles, RawData, Split
@@ -114,11 +114,6 @@ class PreparedData:
         check_number("data.memory_limit_mb", memory_limit_mb, 0)
         check_number("data.num_workers", num_workers, 0)
         check_number("data.split_seed", split_seed, 0)
-        check_flag("data.noisy_val", noisy_val)
-        check_flag("data.labels_are_clean", labels_are_clean)
-        check_choice("data.loader", loader, ("auto", "arrays", "files"))
-        check_choice("data.check", check, ("full", "header", "none"))
-        check_choice("data.on_corrupt", on_corrupt, ("error", "skip"))
         raw = reader()
         self.name = name
         self.num_workers = num_workers

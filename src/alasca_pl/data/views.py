@@ -46,6 +46,7 @@ class View:
 
 
 # Also any callable on single images, and a ``BatchAugment``.
+Augmentation = ViewName | View | BatchAugment | Callable[[Tensor], Tensor]
 ViewChoice = str | View | BatchAugment | Callable[[Tensor], Tensor]
 
 

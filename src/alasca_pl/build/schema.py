@@ -1,0 +1,349 @@
+"""Names, types and ranges of a config's values, checked without data and before any library is loaded.
+
+Values of the groups that are always there are listed here. What a node with ``_target_`` takes is read from the signature of
+its class and from the checks at the beginning of its constructor, see ``signatures`` and ``guards``.
+"""
+
+import ast
+import difflib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alasca_pl.build.guards import refusal
+from alasca_pl.build.signatures import Function, Module, describe, fits, read_module, shown, signature, words_of
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.paths import MARKER
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a value may be.
+
+    Args:
+        type: An annotation.
+        least: Smallest value.
+        above: Largest value that is too small.
+        most: Largest value.
+        where: Module in which names of the annotation are defined.
+        hint: Ends the message.
+    """
+
+    type: str
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    where: str = ""
+    hint: str = ""
+
+    @property
+    def _parsed(self) -> tuple[ast.expr, Module]:
+        module = read_module(self.where) if self.where else None
+        return ast.parse(self.type, mode="eval").body, module or Module("")
+
+    def problem(self, name: str, value: Any) -> str | None:
+        """What is wrong with a value."""
+        if fits(value, *self._parsed):
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                return None
+            if self.least <= value <= self.most and value > self.above and math.isfinite(value):
+                return None
+        said = describe(*self._parsed)
+        bounds = [f"of at least {self.least:g}"] if self.least > -math.inf else []
+        bounds += [f"above {self.above:g}"] if self.above > -math.inf else []
+        bounds += [f"at most {self.most:g}"] if self.most < math.inf else []
+        if bounds:
+            said = said.replace("number", f"number {' and '.join(bounds)}", 1)
+        meant = did_you_mean(value, words_of(*self._parsed))
+        return f"{name} must be {said}, got {shown(value)}{meant}{f'; {self.hint}' if self.hint else ''}"
+
+
+_COUNT, _SIZE = _Rule("int", least=1), _Rule("float", least=0)
+_OPTIM = {
+    "lr": _SIZE,
+    "weight_decay": _SIZE,
+    "milestones": _Rule("Sequence[int]"),
+    "gamma": _SIZE,
+}
+_LIMIT = _Rule("int | float | None", above=0)
+# By group; None is the top level.
+_RULES: dict[str | None, dict[str, _Rule]] = {
+    None: {
+        "seed": _Rule("int", least=0),
+        "epochs": _COUNT,
+        "num_networks": _COUNT,
+        "ckpt_path": _Rule("str | None"),
+        "published_network": _Rule("dict | None"),
+    },
+    "suggested": {
+        **_OPTIM,
+        "noise_rate": _Rule("float", least=0, most=1),
+        "alasca_ramp_epochs": _SIZE,
+        "pretrained": _Rule("bool"),
+    },
+    "optim": {**_OPTIM, "momentum": _SIZE, "restart_epochs": _COUNT, "lowest_lr": _SIZE},
+    "model": {
+        "norm": _Rule('Literal["batch", "group"]'),
+        "init": _Rule('Literal["library", "kaiming", "torch"]'),
+        "memory_format": _Rule('Literal["channels_last", "contiguous"]'),
+    },
+    "aux": {
+        "kind": _Rule("HeadKind", where="alasca_pl.alasca.heads"),
+        "stages": _Rule('Literal["all", "last"] | int | Sequence[int] | None', hint="e.g. aux.stages=[1,2]"),
+        "width": _Rule("int | None", least=1),
+    },
+    "predict": {
+        "rule": _Rule("PredictRule", where="alasca_pl.training.predict"),
+        "average": _Rule('Literal["logits", "probs"]'),
+    },
+    "checkpoint": {
+        "every_n_steps": _Rule("int | None", least=1, hint="null writes a checkpoint after each epoch only")
+    },
+    "report": {"last_epochs": _COUNT},
+    "trainer": {
+        "max_epochs": _COUNT,
+        "num_nodes": _COUNT,
+        "gradient_clip_val": _Rule("float | None", least=0),
+        "limit_train_batches": _LIMIT,
+        "log_every_n_steps": _Rule("int | None", least=0),
+        "accumulate_grad_batches": _Rule(
+            "int", least=1, most=1, hint="schedules and selections count batches; choose another data.batch_size"
+        ),
+    },
+}
+_TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
+# Groups without keys of a user's own; elsewhere other values may refer to these.
+_CLOSED = ("aux", "predict", "checkpoint", "report")
+_GROUPS = ("suggested", "optim", "model", "aux", "predict", "checkpoint", "report", "trainer", "data")
+# Nodes with _target_ by name, and whether there may be none.
+_NODES = {
+    "noise": False,
+    "model.backbone": False,
+    "criterion": False,
+    "step": False,
+    "optim.optimizer": False,
+    "optim.scheduler": True,
+    "selector": True,
+    "mixer": True,
+    "gradient_transform": True,
+    "teacher": True,
+}
+_NODES_BY_NAME = ("regularizers", "callbacks", "logger")
+# Arguments that nodes are given by whoever makes them; only two are known before the data.
+_OFFERED = (
+    "num_samples",
+    "num_classes",
+    "class_counts",
+    "num_networks",
+    "seed",
+    "in_channels",
+    "network",
+    "save_dir",
+    "config",
+)
+_KNOWN_OFFERS = ("num_networks", "seed")
+_TOP_LEVEL = ("constants", "data", "noise", "hydra")
+_PREPARED = "alasca_pl.data.prepared.PreparedData"
+# Values of group data that other groups refer to by interpolation.
+DATA_FOR_OTHERS = ("class_map", "class_groups")
+_RATE_SLOTS = ("selector", "gradient_transform")
+ORACLE = "oracle"
+_OWN = "alasca_pl."
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check names, types and ranges of the values of a config.
+
+    Args:
+        config: Resolved config as plain containers, or some of its groups.
+
+    Raises:
+        UserError: If a value is wrong; the message names the first one, what it may be, and names that are close.
+
+    Example:
+        >>> check_values({"epochs": 3})
+        >>> check_values({"epochs": "abc"})
+        Traceback (most recent call last):
+        alasca_pl.core.errors.UserError: epochs must be a whole number of at least 1, got 'abc'
+    """
+    problem = next(_problems(config), None)
+    if problem is not None:
+        raise UserError(problem)
+
+
+def oracle_slots(config: Mapping[str, Any]) -> list[str]:
+    """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
+    return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == ORACLE]
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The nearest of some names in words that follow a name, or nothing.
+
+    Example:
+        >>> did_you_mean("metod", ["model", "method"])
+        ' (did you mean method?)'
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _problems(config: Mapping[str, Any]) -> Iterator[str]:
+    for name in (*_GROUPS, *_NODES_BY_NAME):
+        if name in config and not isinstance(config[name], Mapping):
+            yield f"{name} must be a mapping, got {config[name]!r}; leave it out to keep the default"
+    for group, rules in _RULES.items():
+        node = config if group is None else config.get(group) or {}
+        for name, rule in rules.items():
+            problem = rule.problem(name if group is None else f"{group}.{name}", node[name]) if name in node else None
+            if problem:
+                yield problem
+    yield from _unknown_names(config)
+    offers = {name: config[name] for name in _KNOWN_OFFERS if name in config}
+    if "trainer" in config:
+        trainer = signature(_TRAINER)
+        if trainer is not None:
+            yield from _arguments("trainer", "Lightning's Trainer", config["trainer"], trainer, {}, partial=True)
+    if "data" in config:
+        yield from _data(config["data"], offers)
+    for name, may_be_null in _NODES.items():
+        group, _, last = name.rpartition(".")
+        inside = config.get(group) if group else config
+        if inside is not None and last in inside:
+            yield from _slot(name, inside[last], may_be_null, offers)
+    for group in _NODES_BY_NAME:
+        for name, node in (config.get(group) or {}).items():
+            yield from _slot(f"{group}.{name}", node, True, offers)
+
+
+def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
+    top = {name.split(".")[0] for name in (*_NODES, *_NODES_BY_NAME, *_GROUPS, *_TOP_LEVEL, *_RULES[None])}
+    for name in config:
+        near = "" if name in top else did_you_mean(name, top)
+        if near:
+            yield f"there is no option {name}{near}"
+    for group in ("suggested", "optim", "model", *_CLOSED):
+        known = {*_RULES[group], *(name.split(".")[1] for name in _NODES if name.startswith(f"{group}."))}
+        for name in config.get(group) or {}:
+            near = "" if name in known else did_you_mean(name, known)
+            if name not in known and (near or group in _CLOSED):
+                yield f"{group} has no option {name}{near}; it takes {', '.join(sorted(known))}"
+
+
+def _slot(path: str, node: Any, may_be_null: bool, offers: Mapping[str, Any]) -> Iterator[str]:
+    if node is None and path == "criterion":
+        yield "no criterion is chosen; choose a method, e.g. method=ce"
+    elif node is None or node == {}:
+        if not may_be_null:
+            yield f"{path} must be a node with _target_, got {node!r}"
+    elif not isinstance(node, Mapping) or "_target_" not in node:
+        yield f"{path} must be a node with _target_{' or null' if may_be_null else ''}, got {node!r}"
+    else:
+        told = path in _RATE_SLOTS and node.get("noise_rate") == ORACLE
+        yield from _node(
+            path, {name: value for name, value in node.items() if not (told and name == "noise_rate")}, offers
+        )
+
+
+def _node(path: str, node: Mapping[str, Any], offers: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of a node with ``_target_`` and of the nodes within it."""
+    values = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", MARKER)}
+    for name, value in values.items():
+        yield from _nested(f"{path}.{name}", value, offers)
+    target = node["_target_"]
+    function = _own(target)
+    if function is None:
+        if isinstance(target, str) and target.startswith(_OWN) and not _exists(target):
+            yield f"{path}: there is no _target_ {target!r}"
+        return
+    yield from _arguments(path, str(target), values, function, offers, partial=bool(node.get("_partial_")))
+
+
+def _nested(path: str, value: Any, offers: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield from _node(path, value, offers)
+        else:
+            for name, item in value.items():
+                yield from _nested(f"{path}.{name}", item, offers)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _nested(f"{path}[{number}]", item, offers)
+
+
+def _own(target: Any) -> Function | None:
+    return signature(target) if isinstance(target, str) and target.startswith(_OWN) else None
+
+
+def _exists(target: str) -> bool:
+    """Whether a dotted name of our own is a definition or, as a method, within one."""
+    words = target.split(".")
+    for end in range(len(words) - 1, 0, -1):
+        module = read_module(".".join(words[:end]))
+        if module is not None:
+            return words[end] in module.names or words[end] in module.imports
+    return False
+
+
+def _arguments(
+    path: str,
+    target: str,
+    values: Mapping[str, Any],
+    function: Function,
+    offers: Mapping[str, Any],
+    partial: bool = False,
+) -> Iterator[str]:
+    """Problems of the values that a function is called with."""
+    arguments = function.arguments
+    for name, value in values.items():
+        if name not in arguments:
+            if not function.takes_any:
+                near = did_you_mean(name, arguments)
+                yield f"{path}: {target} has no argument {name}{near}; it takes {', '.join(arguments)}"
+        elif not fits(value, arguments[name], function.module):
+            wanted = describe(arguments[name], function.module)
+            near = did_you_mean(value, words_of(arguments[name], function.module))
+            yield f"{path}.{name} must be {wanted}, got {shown(value)}{near}"
+    if not partial:
+        missing = [one for one in arguments if one not in (*values, *function.defaults, *_OFFERED)]
+        if missing:
+            yield f"{path}: {target} needs {', '.join(missing)}"
+    known = {name: value for name, value in offers.items() if name in arguments} | dict(values)
+    message = refusal(function, known, unknown=_OFFERED)
+    if message is not None:
+        yield message if f"{path}." in message else f"{path}: {message}"
+
+
+def _data(data: Mapping[str, Any], offers: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of group data, whose values reach whoever has an argument of their name; see ``build.data``."""
+    reader = data.get("reader")
+    for name, value in (("data", data), ("data.reader", reader)):
+        if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
+            yield f"{name} must be a node with _target_, got {value!r}"
+            return
+        if value["_target_"].startswith(_OWN) and not _exists(value["_target_"]):
+            yield f"{name}: there is no _target_ {value['_target_']!r}"
+            return
+    assert isinstance(reader, Mapping)
+    node = {name: value for name, value in data.items() if name not in (*DATA_FOR_OTHERS, "_target_", "reader", MARKER)}
+    known: set[str] = set()
+    unread = False
+    own = {name: value for name, value in reader.items() if name not in ("_target_", MARKER)}
+    for path, target, given, without in (
+        ("data", _PREPARED, {}, ("reader", "noise")),
+        ("data", data["_target_"], {}, ("prepared", "seed")),
+        ("data.reader", reader["_target_"], own, known),
+    ):
+        function = _own(target)
+        if function is None:
+            unread = True
+            continue
+        takes = set(function.arguments) - set(without)
+        rest = {name: value for name, value in node.items() if name in takes and name not in given}
+        yield from _arguments(path, target, {**rest, **given}, function, {}, partial=True)
+        known |= takes
+    unknown = [name for name, value in node.items() if name not in known and value is not None]
+    if unknown and not unread:
+        near = did_you_mean(unknown[0], known)
+        yield f"group data has no option {', '.join(unknown)}{near}; it takes {', '.join(sorted(known))}"
+    yield from _nested("data.augment", data.get("augment"), offers)

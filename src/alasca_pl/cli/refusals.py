@@ -1,0 +1,134 @@
+"""What Hydra cannot compose, said in one line that names the option and what it may be."""
+
+import contextlib
+import io
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
+
+from alasca_pl.build.schema import did_you_mean
+from alasca_pl.cli import CONF_DIR
+from alasca_pl.core.errors import UserError
+
+
+class _Held(io.TextIOBase):
+    """Keeps what is written until it is released, and passes it on from then on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._kept, self.released = stream, io.StringIO(), False
+
+    def write(self, text: str) -> int:
+        return (self._stream if self.released else self._kept).write(text)
+
+    def flush(self) -> None:
+        if self.released:
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def release(self, drop: bool = False) -> None:
+        if not self.released:
+            self.released = True
+            self._stream.write("" if drop else self._kept.getvalue())
+        if sys.stderr is self:
+            sys.stderr = self._stream
+
+
+@contextlib.contextmanager
+def in_one_line(arguments: Sequence[str]) -> Iterator[None]:
+    """Around a call of a function of ``hydra.main``: raise what Hydra cannot compose, instead of its own listing.
+
+    Args:
+        arguments: The command's arguments.
+
+    Raises:
+        UserError: If Hydra ends the command before ``composed`` is called.
+    """
+    # Hydra prints its message and exits; the error is the context of that exit.
+    held = _Held(sys.stderr)
+    sys.stderr = held
+    try:
+        yield
+    except SystemExit as stop:
+        error = stop.__context__
+        if isinstance(error, Exception) and not held.released:
+            held.release(drop=True)
+            raise UserError(one_line(error, arguments)) from error
+        raise
+    finally:
+        held.release()
+
+
+def composed() -> None:
+    """Say that Hydra has composed its config, so that messages appear at once from now on."""
+    if isinstance(sys.stderr, _Held):
+        sys.stderr.release()
+
+
+def one_line(error: BaseException, arguments: Sequence[str] = ()) -> str:
+    """What is wrong with options, with names that are close and the choices that there are.
+
+    Args:
+        error: An error of Hydra or OmegaConf.
+        arguments: Arguments of the command, or overrides.
+    """
+    folders = [
+        CONF_DIR,
+        *(Path(word) for option, word in itertools.pairwise(arguments) if option in ("--config-dir", "-cd")),
+    ]
+    cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
+    if isinstance(error, MissingMandatoryValue) and getattr(error, "full_key", None):
+        return f"{error.full_key} has no value; give it as {error.full_key}=..."
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_file(error)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return _unknown_option(str(cause.full_key), cause.parent_node, folders)
+    empty = next((item for item in arguments if item.endswith("=null") and _choices(item[:-5], folders)), None)
+    if empty and isinstance(error, ValueError) and "group override" in str(error):
+        group = empty[:-5]
+        none = f"{group}=none chooses none; " if "none" in _choices(group, folders) else ""
+        return (
+            f"{empty} chooses no file of the group {group}; {none}choose one of {', '.join(_choices(group, folders))}"
+        )
+    if type(error) is CompactHydraException:
+        return str(error)
+    # Hydra hides what OmegaConf says behind an error without a text.
+    while not str(error).strip() and error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _missing_file(error: MissingConfigException) -> str:
+    missing, options = str(error.missing_cfg_file), [str(one) for one in error.options or ()]
+    name = missing.rpartition("/")[2]
+    listed = f"; choose one of {', '.join(options)}" if options else ""
+    return f"there is no config {missing}{did_you_mean(name, options)}{listed}"
+
+
+def _unknown_option(name: str, parent: Any, folders: Sequence[Path]) -> str:
+    group, _, last = name.rpartition(".")
+    known = {str(key) for key in parent} if isinstance(parent, DictConfig) and not parent._is_none() else set()
+    top = not group
+    known |= {entry.name for folder in folders for entry in folder.glob("[!_.]*/") if entry.is_dir()} if top else set()
+    known -= {"hydra", "applied_constants"} if top else set()
+    near = did_you_mean(last, sorted(known))
+    choices = next((_choices(word, folders) for word in known if near == did_you_mean(last, [word])), []) if top else []
+    listed = f"; choose one of {', '.join(choices)}" if near and choices else ""
+    listed = f"; {group} has {', '.join(sorted(known))}" if known and not top else listed
+    return f"there is no option {name}{near}{listed}{'' if near else f'; +{name}=... would add it'}"
+
+
+def _choices(group: str, folders: Sequence[Path]) -> list[str]:
+    """Files of a config group."""
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")}) if group else []
