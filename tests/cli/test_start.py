@@ -36,8 +36,14 @@ class Probe(L.Callback):
         ("threads=0", ["threads", "auto", "at least 1"]),
         ("seed=-1", ["seed", "-1"]),
         ("noise.rate=1.5", ["rate", "1.5", "[0, 1]"]),
-        ("method=elrr", ["method/elrr", "elr_plus"]),
         ("+noise.foo=1", ["foo", "variant"]),
+        ("metod=ce", ["metod", "did you mean method?", "elr_plus"]),
+        ("method=elrr", ["method/elrr", "did you mean elr?", "elr_plus"]),
+        ("data=null", ["data=null", "cifar10"]),
+        ("optim.optimizer.lerning_rate=1", ["lerning_rate", "momentum"]),
+        ("optim.optimizer=null", ["optim.optimizer", "_target_"]),
+        ("predict.rule=foo", ["predict.rule", "ensemble_all"]),
+        ("no_such_key=1", ["no_such_key"]),
     ],
 )
 def test_a_wrong_value_is_named_before_torch_is_loaded(tmp_path, option, words):
@@ -45,6 +51,7 @@ def test_a_wrong_value_is_named_before_torch_is_loaded(tmp_path, option, words):
         [sys.executable, "-c", _ENTRY, option], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stderr
     assert not [word for word in words if word not in done.stderr], done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert list(tmp_path.iterdir()) == []
@@ -71,6 +78,33 @@ def test_nothing_heavy_is_loaded_up_to_the_first_step(tmp_path):
     # At the end the training curves are drawn, and nothing else needs what waits.
     at_end = done.stdout.splitlines()[-1]
     assert "matplotlib" in at_end and "torch._dynamo" not in at_end and "sklearn" not in at_end
+
+
+@pytest.mark.parametrize("line", [["-m"], ["sweep=x"], ["--dry-run"]], ids=" ".join)
+def test_all_wrong_jobs_of_a_sweep_are_named_before_the_first_starts(tmp_path, line):
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY, *line, "epochs=1,abc,1.5", "metod=ce"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1 and "did you mean method?" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY, *line, "epochs=1,abc,1.5"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1 and "2 of 3 jobs are wrong" in done.stderr
+    assert "epochs=abc: epochs must be" in done.stderr and "epochs=1.5: epochs must be" in done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_for_gpus_is_refused_here_but_not_for_a_cluster(tmp_path, monkeypatch):
+    from running import command
+
+    monkeypatch.setattr("alasca_pl.runs.early.has_gpu", lambda: False)
+    outcome = command(tmp_path, "trainer=gpu", "seed=0,1", "--dry-run")
+    assert outcome.code == 1 and outcome.err.count("trainer=cpu") == 2 and list(tmp_path.iterdir()) == []
+    outcome = command(tmp_path, "trainer=gpu", "seed=0,1", "--dry-run", "hydra/launcher=slurm")
+    assert outcome.code == 0, outcome
 
 
 def test_without_a_gpu_the_way_out_is_the_cpu(tmp_path, monkeypatch):

@@ -79,8 +79,6 @@ def test_facts_describe_the_data():
         ({"batch_size": 1.5}, "data.batch_size must be a whole number"),
         ({"num_workers": True}, "data.num_workers must be a whole number.*True"),
         ({"split_seed": "x"}, "data.split_seed must be a whole number.*'x'"),
-        ({"labels_are_clean": "maybe"}, "data.labels_are_clean must be true or false, got 'maybe'"),
-        ({"flip": "maybe"}, "data.flip must be true or false"),
         ({"num_val": 0.0001}, "num_val is 0.0001, but there are 200"),
         ({"num_val": 1.5}, "whole number or a fraction below 1, got 1.5"),
         ({"num_val": "abc"}, "whole number or a fraction below 1, got 'abc'"),

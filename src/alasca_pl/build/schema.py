@@ -73,6 +73,7 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
         "seed": _Rule("int", least=0),
         "epochs": _COUNT,
         "num_networks": _COUNT,
+        "threads": _Rule('Literal["auto"] | int', least=1),
         "ckpt_path": _Rule("str | None"),
         "published_network": _Rule("dict | None"),
     },
@@ -100,8 +101,10 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
     "checkpoint": {
         "every_n_steps": _Rule("int | None", least=1, hint="null writes a checkpoint after each epoch only")
     },
-    "report": {"last_epochs": _COUNT},
+    "report": {"last_epochs": _COUNT, "samples": _Rule("bool")},
+    "audit": {"plant": _Rule("float", least=0, most=0.5)},
     "trainer": {
+        "precision": _Rule('Literal["auto"] | _PRECISION_INPUT | None', where="lightning.fabric.connector"),
         "max_epochs": _COUNT,
         "num_nodes": _COUNT,
         "gradient_clip_val": _Rule("float | None", least=0),
@@ -113,9 +116,7 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
     },
 }
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
-# Groups without keys of a user's own; elsewhere other values may refer to these.
-_CLOSED = ("aux", "predict", "checkpoint", "report")
-_GROUPS = ("suggested", "optim", "model", "aux", "predict", "checkpoint", "report", "trainer", "data")
+_GROUPS = ("suggested", "optim", "model", "aux", "predict", "checkpoint", "report", "audit", "trainer", "data")
 # Nodes with _target_ by name, and whether there may be none.
 _NODES = {
     "noise": False,
@@ -150,6 +151,8 @@ DATA_FOR_OTHERS = ("class_map", "class_groups")
 _RATE_SLOTS = ("selector", "gradient_transform")
 ORACLE = "oracle"
 _OWN = "alasca_pl."
+# From this likeness on, a name that nobody knows is taken for a slip.
+_SLIP = 0.8
 
 
 def check_values(config: Mapping[str, Any]) -> None:
@@ -177,14 +180,14 @@ def oracle_slots(config: Mapping[str, Any]) -> list[str]:
     return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == ORACLE]
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The nearest of some names in words that follow a name, or nothing.
+def did_you_mean(name: object, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The nearest of some names in words that follow a name, or nothing if none is alike enough.
 
     Example:
         >>> did_you_mean("metod", ["model", "method"])
         ' (did you mean method?)'
     """
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=likeness)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
@@ -203,7 +206,9 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
     if "trainer" in config:
         trainer = signature(_TRAINER)
         if trainer is not None:
-            yield from _arguments("trainer", "Lightning's Trainer", config["trainer"], trainer, {}, partial=True)
+            # Where precision may also be auto, it has a rule.
+            passed_on = {name: value for name, value in config["trainer"].items() if name != "precision"}
+            yield from _arguments("trainer", "Lightning's Trainer", passed_on, trainer, {}, partial=True)
     if "data" in config:
         yield from _data(config["data"], offers)
     for name, may_be_null in _NODES.items():
@@ -218,15 +223,16 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
     top = {name.split(".")[0] for name in (*_NODES, *_NODES_BY_NAME, *_GROUPS, *_TOP_LEVEL, *_RULES[None])}
+    # A name that is close to one of ours is a slip; others are a user's own, to which other values may refer.
     for name in config:
-        near = "" if name in top else did_you_mean(name, top)
+        near = "" if name in top else did_you_mean(name, top, _SLIP)
         if near:
             yield f"there is no option {name}{near}"
-    for group in ("suggested", "optim", "model", *_CLOSED):
+    for group in ("suggested", "optim", "model", "aux", "predict", "checkpoint", "report", "audit"):
         known = {*_RULES[group], *(name.split(".")[1] for name in _NODES if name.startswith(f"{group}."))}
         for name in config.get(group) or {}:
-            near = "" if name in known else did_you_mean(name, known)
-            if name not in known and (near or group in _CLOSED):
+            near = "" if name in known else did_you_mean(name, known, _SLIP)
+            if near:
                 yield f"{group} has no option {name}{near}; it takes {', '.join(sorted(known))}"
 
 
@@ -330,7 +336,7 @@ def _data(data: Mapping[str, Any], offers: Mapping[str, Any]) -> Iterator[str]:
     unread = False
     own = {name: value for name, value in reader.items() if name not in ("_target_", MARKER)}
     for path, target, given, without in (
-        ("data", _PREPARED, {}, ("reader", "noise")),
+        ("data", _PREPARED, {}, ("reader", "noise", "plant")),
         ("data", data["_target_"], {}, ("prepared", "seed")),
         ("data.reader", reader["_target_"], own, known),
     ):
