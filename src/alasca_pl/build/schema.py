@@ -5,15 +5,14 @@ its class and from the checks at the beginning of its constructor, see ``signatu
 """
 
 import ast
-import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from alasca_pl.build.guards import refusal
 from alasca_pl.build.signatures import Function, Module, describe, fits, read_module, shown, signature, words_of
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import UserError, did_you_mean
 from alasca_pl.core.paths import MARKER
 
 
@@ -178,17 +177,6 @@ def check_values(config: Mapping[str, Any]) -> None:
 def oracle_slots(config: Mapping[str, Any]) -> list[str]:
     """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
     return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == ORACLE]
-
-
-def did_you_mean(name: object, known: Iterable[str], likeness: float = 0.6) -> str:
-    """The nearest of some names in words that follow a name, or nothing if none is alike enough.
-
-    Example:
-        >>> did_you_mean("metod", ["model", "method"])
-        ' (did you mean method?)'
-    """
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=likeness)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[str]:

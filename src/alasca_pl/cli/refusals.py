@@ -12,9 +12,8 @@ from hydra.errors import CompactHydraException, ConfigCompositionException, Miss
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
 
-from alasca_pl.build.schema import did_you_mean
 from alasca_pl.cli import CONF_DIR
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import UserError, did_you_mean
 
 
 class _Held(io.TextIOBase):
