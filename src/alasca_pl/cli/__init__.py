@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alasca_pl.core import interrupts, threads
 
-__all__ = ["CONF_DIR", "audit", "evaluate", "measure", "noise", "report", "sweep", "train"]
+__all__ = ["CONF_DIR", "audit", "evaluate", "measure", "noise", "predict", "report", "sweep", "train"]
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # In a source checkout the configs lie beside src; in an installed package, inside it.
@@ -44,6 +44,14 @@ def noise() -> None:
         from alasca_pl.cli import noise_command
 
         noise_command.noise()
+
+
+def predict() -> None:
+    """``alasca-predict``: classify images with a run."""
+    with _stopping_well():
+        from alasca_pl.cli import predict_command
+
+        predict_command.predict()
 
 
 def report() -> None:

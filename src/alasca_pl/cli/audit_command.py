@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.cli.common import find_own_parts, one_message, quieten
+from alasca_pl.cli.common import find_own_parts, one_message, parse_words, quieten
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -57,7 +57,7 @@ def audit() -> None:
 
 
 def _audit(arguments: Sequence[str]) -> None:
-    places, options = _parse(arguments, _OPTIONS)
+    places, options = parse_words(arguments, _OPTIONS, "alasca-audit")
     if len(places) != 1:
         raise UserError("alasca-audit takes the folder of one run; see alasca-audit --help")
     from alasca_pl.runs.audit import PAGE, audit_run
@@ -83,7 +83,7 @@ def _audit(arguments: Sequence[str]) -> None:
 
 
 def _apply(arguments: Sequence[str]) -> None:
-    places, options = _parse(arguments, ("output", "data.root", "data.path", "trust"))
+    places, options = parse_words(arguments, ("output", "data.root", "data.path", "trust"), "alasca-audit")
     if len(places) not in (1, 2):
         raise UserError("alasca-audit apply takes decisions.csv and the folder of the audit; see alasca-audit --help")
     from alasca_pl.audit.audit import Audit, find_audit
@@ -108,7 +108,7 @@ def _apply(arguments: Sequence[str]) -> None:
 
 
 def _estimate(arguments: Sequence[str]) -> None:
-    places, _ = _parse(arguments, ())
+    places, _ = parse_words(arguments, (), "alasca-audit")
     if len(places) != 2:
         raise UserError(
             "alasca-audit estimate takes the folder of the audit and decisions.csv; see alasca-audit --help"
@@ -129,25 +129,6 @@ def _estimate(arguments: Sequence[str]) -> None:
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"no file {path}; give the decisions.csv that the page of an audit exports")
-
-
-def _parse(arguments: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    places, options = [], {}
-    for item in arguments:
-        name, equals, value = item.partition("=")
-        if Path(item).exists() or not equals:
-            if item.startswith("-"):
-                raise UserError(f"unknown option {item}; see alasca-audit --help")
-            places.append(item)
-        elif name not in known:
-            raise UserError(
-                f"unknown option {name}=; choose from {', '.join(known) or 'none'}; see alasca-audit --help"
-            )
-        elif name in options:
-            raise UserError(f"{name}= is given twice")
-        else:
-            options[name] = value
-    return places, options
 
 
 def _source(options: dict[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,26 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # Lightning's own use of torch, nothing that a user could change.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+
+
+def parse_words(arguments: Sequence[str], known: Sequence[str], command: str) -> tuple[list[str], dict[str, str]]:
+    """Tell places from options of the form ``NAME=VALUE``; what exists as a file is a place.
+
+    Raises:
+        UserError: If an option is unknown or given twice.
+    """
+    places: list[str] = []
+    options: dict[str, str] = {}
+    for item in arguments:
+        name, equals, value = item.partition("=")
+        if Path(item).exists() or not equals:
+            if item.startswith("-"):
+                raise UserError(f"unknown option {item}; see {command} --help")
+            places.append(item)
+        elif name not in known:
+            raise UserError(f"unknown option {name}=; choose from {', '.join(known) or 'none'}; see {command} --help")
+        elif name in options:
+            raise UserError(f"{name}= is given twice")
+        else:
+            options[name] = value
+    return places, options

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,6 +16,9 @@ from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.types import DataFacts
 from alasca_pl.training.module import NoisyLabelModule
+
+if TYPE_CHECKING:
+    from alasca_pl.runs.predict import Images, Predictions
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,14 @@ class LoadedRun:
         """
         return Normalise(self.facts.mean, self.facts.std).to(images.device)(images)
 
+    def predict(
+        self, images: "Images", batch_size: int = 256, device: str = "auto", num_workers: int = 0
+    ) -> "Predictions":
+        """Classify images, given as pixels or as paths of files; see ``predict_images``."""
+        from alasca_pl.runs.predict import predict_images
+
+        return predict_images(self, images, batch_size, device, num_workers)
+
 
 def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedRun:
     """Open a run without its data set.
@@ -71,6 +83,8 @@ def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) 
         >>> images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
         >>> run.module(run.normalise(images)).shape
         torch.Size([2, 10])
+        >>> run.predict(images).names == [run.facts.class_names[k] for k in run.predict(images).label]
+        True
         >>> run.record.status, len(run.history) == run.epoch + 1
         ('finished', True)
     """

@@ -1,0 +1,76 @@
+"""``alasca-predict``."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+from alasca_pl.cli.common import find_own_parts, one_message, parse_words, quieten
+from alasca_pl.core.errors import UserError
+
+_HELP = """\
+alasca-predict: classify images with a run.
+
+  alasca-predict RUN DIR|FILE... [OPTION=VALUE...]     print path,label,probability as csv
+
+Options:
+  output=FILE               write the csv, which must not exist, instead of printing it
+  checkpoint=last           last or best
+  device=auto               auto, cpu, cuda
+  workers=0                 processes that decode images; 0 decodes in this one
+  trust=true                allow classes from outside this package in the run's config
+
+Examples:
+  alasca-predict runs/first new_images
+  alasca-predict runs/first a.jpg b.jpg checkpoint=best output=labels.csv"""
+
+_OPTIONS = ("output", "checkpoint", "device", "workers", "trust")
+
+
+def predict() -> None:
+    """``alasca-predict``: classify images with a run."""
+    arguments = sys.argv[1:]
+    if not arguments or any(item in ("-h", "--help") for item in arguments):
+        print(_HELP)
+        return
+    with one_message():
+        find_own_parts()
+        quieten()
+        places, options = parse_words(arguments, _OPTIONS, "alasca-predict")
+        if len(places) < 2:
+            raise UserError("alasca-predict takes the folder of a run and images; see alasca-predict --help")
+        output = Path(options["output"]) if "output" in options else None
+        if output is not None and output.exists():
+            raise UserError(f"{output} exists already; choose another output")
+        workers, trust = options.get("workers", "0"), options.get("trust", "false")
+        if not workers.isdecimal():
+            raise UserError(f"workers={workers} is no whole number")
+        if trust not in ("true", "false"):
+            raise UserError(f"trust={trust} is neither true nor false")
+        text = _predicted(places, options, int(workers), trust == "true")
+        if output is None:
+            print(text, end="")
+        else:
+            from alasca_pl.core.files import write_atomically
+
+            write_atomically(output, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+            print(output)
+
+
+def _predicted(places: list[str], options: dict[str, str], workers: int, trust: bool) -> str:
+    from alasca_pl.runs.load import load_run
+    from alasca_pl.runs.predict import find_images, predict_images
+
+    paths = find_images([Path(place) for place in places[1:]])
+    checkpoint = options.get("checkpoint", "last")
+    if checkpoint not in ("last", "best"):
+        raise UserError(f"unknown checkpoint={checkpoint}; choose one of last, best")
+    run = load_run(places[0], checkpoint, trust)
+    found = predict_images(run, paths, device=options.get("device", "auto"), num_workers=workers)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "label", "probability"))
+    writer.writerows(
+        (str(path), name, f"{value:.4f}") for path, name, value in zip(paths, found.names, found.probability)
+    )
+    return text.getvalue()

@@ -1,0 +1,144 @@
+"""Classify new images with a run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.normalise import Normalise
+from alasca_pl.data.eval_batches import EvalFiles
+from alasca_pl.data.images import EXTENSIONS, ImageError, PathImages
+from alasca_pl.data.samples import as_images
+from alasca_pl.data.views import SMALL, make_view
+from alasca_pl.runs.stored import device_of
+
+if TYPE_CHECKING:
+    from alasca_pl.runs.load import LoadedRun
+
+Images = Tensor | npt.NDArray[np.uint8] | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted classes.
+
+    Attributes:
+        label: Predicted class, int64 (n,).
+        probs: Probability of each class, (n, K).
+        class_names: One per class.
+    """
+
+    label: npt.NDArray[np.int64]
+    probs: npt.NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+    @property
+    def probability(self) -> npt.NDArray[np.float32]:
+        """Probability of the predicted class, (n,)."""
+        return self.probs[np.arange(len(self.label)), self.label]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the predicted classes."""
+        return [self.class_names[label] for label in self.label]
+
+
+@torch.no_grad()
+def predict_images(
+    run: "LoadedRun", images: Images, batch_size: int = 256, device: str = "auto", num_workers: int = 0
+) -> Predictions:
+    """Classify images by the run's own rule (``predict.rule``), prepared as for its evaluation.
+
+    Args:
+        run: The run.
+        images: Pixels, uint8, as a tensor (n, C, H, W) or an array (n, H, W[, C]) of the size that the run was trained on;
+            or paths of image files of any size.
+        batch_size: Size of the batches.
+        device: See ``device_of``.
+        num_workers: Processes that decode files; 0 decodes in this one.
+
+    Raises:
+        UserError: If there are no images, one cannot be read, or their shape is another than the run's.
+    """
+    if not len(images):
+        raise UserError("there are no images to classify")
+    place = device_of(device)
+    module = run.module.to(place)
+    if isinstance(images, Tensor | np.ndarray):
+        batches = _of_pixels(run, images, batch_size)
+    else:
+        batches = _of_files(run, images, batch_size, num_workers)
+    try:
+        scores = [module(batch.to(place)).float().cpu() for batch in batches]
+    except (ImageError, OSError) as error:
+        raise UserError(str(error).strip().splitlines()[-1]) from error
+    joined = torch.cat(scores)
+    # Averaged probabilities are probabilities; averaged logits are not yet.
+    probs = joined if module.predict_average == "probs" else joined.softmax(dim=1)
+    return Predictions(joined.argmax(dim=1).numpy(), probs.numpy(), run.facts.class_names)
+
+
+def _of_pixels(run: "LoadedRun", images: Tensor | npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
+    if isinstance(images, np.ndarray):
+        try:
+            images = torch.from_numpy(as_images(images, "images")).permute(0, 3, 1, 2)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != run.facts.image_shape:
+        raise UserError(
+            f"images have type {images.dtype} and shape {tuple(images.shape)}; the run takes uint8 and "
+            f"(n, {', '.join(map(str, run.facts.image_shape))}), or paths of files of any size"
+        )
+    for part in images.split(batch_size):
+        yield run.normalise(part)
+
+
+def _of_files(run: "LoadedRun", paths: Sequence[str | Path], batch_size: int, num_workers: int) -> Iterator[Tensor]:
+    channels, height, width = run.facts.image_shape
+    # Absolute, so that their folder is the root.
+    names = [str(Path(path).expanduser().absolute()) for path in paths]
+    large = max(height, width) > SMALL
+    batches = EvalFiles(
+        PathImages("/", names),
+        channels,
+        torch.zeros(len(names), dtype=torch.int64),
+        Normalise(run.facts.mean, run.facts.std),
+        make_view("none", (height, width), resize=large),
+        None if large else (height, width),
+        batch_size,
+        num_workers=num_workers,
+    )
+    for batch in batches:
+        yield batch.image
+
+
+def find_images(places: Sequence[Path]) -> list[Path]:
+    """Image files: those given, and all below given folders, in the order of their names; hidden files are left out.
+
+    Raises:
+        UserError: If a place does not exist, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            inside = [
+                path
+                for path in sorted(place.rglob("*"))
+                if path.suffix.lower() in EXTENSIONS
+                and path.is_file()
+                and not any(part.startswith(".") for part in path.relative_to(place).parts)
+            ]
+            if not inside:
+                raise UserError(f"no image in {place}; images end in {', '.join(sorted(EXTENSIONS))}")
+            found += inside
+        elif place.is_file():
+            found.append(place)
+        else:
+            raise UserError(f"no file or folder {place}")
+    return found
