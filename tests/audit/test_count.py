@@ -6,6 +6,7 @@ import pytest
 from alasca_pl.audit.count import (
     ESTIMATORS,
     confident,
+    contradicted,
     costly,
     disagreeing,
     estimate,
@@ -23,7 +24,7 @@ def small_file() -> SampleFile:
         "confidence": [0.9, 0.7, 0.2, 0.8, 0.1, 0.4],
         "loss": [0.1, 0.3, 1.6, 0.2, 2.3, 0.9],
         "suggested": [0, 0, 1, 1, 0, 0],
-        "suggested_prob": [0.9, 0.7, 0.8, 0.8, 0.9, 0.6],
+        "suggested_prob": [0.9, 0.7, 0.8, 0.8, 0.9, 0.59],
         "wrong_events": [0, 0, 5, 0, 9, 5],
     }
     label = np.array([0, 0, 0, 1, 1, 1])
@@ -38,12 +39,26 @@ def test_labels_that_differ_from_the_averaged_prediction():
 
 def test_confident_learning_by_hand():
     # Usual confidences: (.9 + .7 + .2) / 3 = .6 and (.8 + .1 + .4) / 3 = .433. Against the given label: row 2, where class 1 has
-    # .8 >= .433; row 4, where class 0 has .9 >= .6; row 5, where class 0 has exactly .6, is left to its rounding.
+    # .8 >= .433; row 4, where class 0 has .9 >= .6; row 5 not, where class 0 has .59 < .6.
     views = views_of(small_file(), 2)
-    views.suggested_prob[5] = 0.59
     found = confident(views, np.ones(6))
     # Row 5 is neither: of class 1 one label is counted wrong and one right, so that it is wrong with 1 / 2.
     assert found.tolist() == [0, 0, 1, 0, 1, 0.5]
+
+
+def test_labels_are_clearly_contradicted_from_a_difference_of_probabilities():
+    # Differences of the suggested and the given class: 0, 0, .6, 0, .8, .2 and that is not more than .2.
+    assert contradicted(views_of(small_file(), 2), np.ones(6)).tolist() == [0, 0, 1, 0, 1, 0]
+
+
+def test_the_median_of_the_estimators_is_counted():
+    views, one = views_of(small_file(), 2), np.ones(6)
+    members = [estimator(views, one).tolist() for estimator in ESTIMATORS.values()]
+    expected = 0.0
+    for each in zip(*members):
+        ordered = sorted(each)
+        expected += (ordered[1] + ordered[2]) / 2
+    assert estimate(small_file(), 2).estimate == pytest.approx(expected)
 
 
 def test_two_groups_of_losses_are_told_apart(generator):

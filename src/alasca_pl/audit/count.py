@@ -16,6 +16,8 @@ _STEPS = 200
 _REPEATS = 40
 # Factors by which the interval is wider than the spread of the estimators; see ``estimate``.
 _LOWER, _UPPER = 0.8, 1.25
+# Difference of averaged probabilities.
+_CLEARLY = 0.2
 _PLANTED_QUANTILES = (0.25, 0.5, 0.75)
 
 
@@ -24,7 +26,7 @@ class Count:
     """Estimated number of wrong labels.
 
     Attributes:
-        estimate: Mean of the estimators.
+        estimate: Sum over the labels of the median of the estimators.
         low: Lower end of the interval.
         high: Upper end.
         size: Number of labels.
@@ -101,6 +103,11 @@ def confident(views: Views, weight: Array) -> Array:
     return np.where(wrong, 1.0, np.where(right, 0.0, rest[views.label]))
 
 
+def contradicted(views: Views, weight: Array) -> Array:
+    """Labels to which the averaged prediction gives clearly less than to another class: the safest rule, which misses most."""
+    return (views.suggested_prob - views.confidence > _CLEARLY).astype(np.float64)
+
+
 def costly(views: Views, weight: Array) -> Array:
     """Labels in the component with the larger mean of two Gaussians fitted to the averaged losses.
 
@@ -143,12 +150,13 @@ ESTIMATORS: dict[str, Callable[[Views, Array], Array]] = {
     "labels that differ from the averaged prediction": disagreeing,
     "confident learning on the averaged prediction": confident,
     "mixture of two Gaussians on the averaged loss": costly,
+    "labels clearly contradicted by the averaged prediction": contradicted,
 }
 """Each gives the probability of being wrong by its own rule, (n,), from the samples and their weights."""
 
 
 def wrong_probability(file: SampleFile, num_classes: int, score: Array) -> Array:
-    """Probability that each visited label is wrong: the mean of the estimators, made to fall with the rank.
+    """Probability that each visited label is wrong: the median of the estimators, made to fall with the rank.
 
     Args:
         file: What is known of a split.
@@ -160,7 +168,7 @@ def wrong_probability(file: SampleFile, num_classes: int, score: Array) -> Array
     """
     views = views_of(file, num_classes)
     weight = np.ones(len(views.label))
-    member = np.mean([estimator(views, weight) for estimator in ESTIMATORS.values()], axis=0)
+    member = _agreed([estimator(views, weight) for estimator in ESTIMATORS.values()])
     order = np.argsort(-score, kind="stable")
     probability = np.empty(len(score))
     probability[order] = isotonic_regression(member[order], increasing=False)
@@ -187,9 +195,10 @@ def estimate(
     size = len(views.label)
     own = np.ones(size) if planted is None else (~planted).astype(np.float64)
     rng = np.random.default_rng(0)
-    by, ends = {}, []
+    by, ends, members = {}, [], []
     for name, estimator in ESTIMATORS.items():
-        by[name] = float(estimator(views, np.ones(size)) @ own)
+        members.append(estimator(views, np.ones(size)))
+        by[name] = float(members[-1] @ own)
         again = [own * (weight * estimator(views, weight)) for weight in _resampled(rng, size)]
         ends.append((by[name], _deviation([float(each.sum()) for each in again])))
     if planted is not None and score is not None and planted.sum() >= 10:
@@ -203,8 +212,13 @@ def estimate(
     low = min(value - 2 * deviation for value, deviation in ends)
     high = max(value + 2 * deviation for value, deviation in ends)
     number = int(own.sum())
-    first = [by[name] for name in ESTIMATORS]
-    return Count(float(np.mean(first)), max(0.0, _LOWER * low), min(float(number), _UPPER * high), number, by)
+    middle = float(_agreed(members) @ own)
+    return Count(middle, max(0.0, _LOWER * low), min(float(number), _UPPER * high), number, by)
+
+
+def _agreed(members: list[Array]) -> Array:
+    """What the estimators say of each label, (n,): of an even number the mean of the middle two."""
+    return np.median(members, axis=0)
 
 
 def _deviation(values: list[float]) -> float:
