@@ -68,7 +68,7 @@ def render_page(audit: Audit, thumbnails: Thumbnails, shown: int, remarks: Seque
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((_HERE / "page.html.j2").read_text(encoding="utf-8"))
     return template.render(
-        title=f"Labels of {_valid(audit.run)}",
+        title=f"Labels of {_valid(Path(audit.run).name)}",
         headline=audit.counts["all"].sentence(len(suspects)),
         commands=[
             f"alasca-audit apply decisions.csv {_valid(folder)}",

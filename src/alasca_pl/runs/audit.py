@@ -176,7 +176,7 @@ def _judge(files: dict[str, SampleFile], data: NoisyDataModule, folder: RunFolde
         counts={**counts, "all": total(counts.values())},
         sample=draw_sample(kept.probability, sample),
         planted=places,
-        run=str(folder.path),
+        run=str(folder.path.absolute()),
         root=_root(data),
         score=score,
     )
@@ -222,7 +222,7 @@ def _write(
         return [Thumbnail(*each) for each in made]
 
     texts = {"suspects.csv": tables.suspects_table(audit), "pairs.csv": tables.pairs_table(audit)}
-    page = render_page(audit, pictures, shown, remarks, str(target))
+    page = render_page(audit, pictures, shown, remarks, str(target.absolute()))
     for name, text in texts.items():
         tables.write_text(target / name, text)
     tables.write_text(target / PAGE, page)
