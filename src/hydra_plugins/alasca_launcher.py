@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.launcher import Launcher
@@ -19,21 +19,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from alasca_pl.core.overrides import in_quotes, option_name, passed_on, quoted
+
 if TYPE_CHECKING:
     from alasca_pl.sweeps.composed import ComposedJobs
     from alasca_pl.sweeps.folders import JobFolder
     from alasca_pl.sweeps.job import Job
     from alasca_pl.sweeps.pool import Result
-
-_NOT_PASSED_ON = (
-    "hydra.mode",
-    "hydra.sweep",
-    "hydra/launcher",
-    "hydra.launcher",
-    "hydra/sweeper",
-    "hydra.sweeper",
-    "hydra.run",
-)
 
 
 class GridSweeper(BasicSweeper):
@@ -204,11 +196,11 @@ class LocalLauncher(Launcher):
                 command += ["--config-dir", source.path]
         name = self.config.hydra.job.config_name
         command += ["--config-name", name] if name and name != "train" else []
-        command += [item for item in self.config.hydra.overrides.hydra if not _option(item).startswith(_NOT_PASSED_ON)]
+        command += passed_on(_given(self.config))
         command += job.overrides
         # The line says all, also if it has fewer loggers or callbacks than the one that wrote the checkpoint.
-        command += [f"ckpt_path={_quoted(str(checkpoint))}", "replay=false"] if checkpoint else []
-        return [*command, f"hydra.run.dir={_quoted(str(folder.path))}"]
+        command += [f"ckpt_path={quoted(str(checkpoint))}", "replay=false"] if checkpoint else []
+        return [*command, f"hydra.run.dir={quoted(str(folder.path))}"]
 
     def _compose(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Resolved config and choices of a job, as the job itself composes them."""
@@ -218,7 +210,7 @@ class LocalLauncher(Launcher):
         before = HydraConfig.instance().cfg
         name = str(self.config.hydra.job.config_name)
         try:
-            composed = compose_config(name, [*self.config.hydra.overrides.hydra, *overrides])
+            composed = compose_config(name, [*_given(self.config), *overrides])
             # What interpolations with "hydra:" look at; those that a config may use differ by the job's choices only.
             own = copy.deepcopy(self.config)
             with open_dict(own.hydra.runtime.choices):
@@ -245,7 +237,7 @@ class LocalLauncher(Launcher):
         from alasca_pl.sweeps.job import Job
 
         assert self.config is not None
-        kept = ComposedJobs(sweep, _sources(self.config), list(self.config.hydra.overrides.hydra))
+        kept = ComposedJobs(sweep, _sources(self.config), _given(self.config))
         jobs, problems = [], []
         for number, overrides in enumerate(job_overrides, start=first):
             portable = [portable_override(item) for item in overrides]
@@ -392,15 +384,14 @@ def portable_override(override: str) -> str:
     value = parsed.value()
     if not isinstance(value, str) or parsed.is_delete():
         return override
-    return f"{override.partition('=')[0]}={_quoted(value)}"
+    return f"{override.partition('=')[0]}={in_quotes(value)}"
 
 
-def _quoted(value: str) -> str:
-    return QuotedString(text=value, quote=Quote.single).with_quotes()
-
-
-def _option(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+~")
+def _given(config: DictConfig) -> list[str]:
+    """Options of Hydra's own as they were given; read as values they would lose the escapes of interpolations."""
+    given = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    assert isinstance(given, dict)
+    return [str(item) for item in given["hydra"]]
 
 
 def _sources(config: DictConfig) -> list[Path]:
@@ -413,6 +404,6 @@ def command_line(sweep: Path) -> str:
     by_name = sweep.parent == Path("sweeps")
     place = f"sweep={sweep.name}" if by_name else f"hydra.sweep.dir={sweep}"
     left_out = ("hydra.sweep.dir", "hydra.launcher.dry_run")
-    given = [item for item in sys.argv[1:] if _option(item) not in left_out]
+    given = [item for item in sys.argv[1:] if option_name(item) not in left_out]
     given = [item for item in given if item not in ("-m", "--multirun")]
     return shlex.join(["alasca-train", "-m", place, *given])

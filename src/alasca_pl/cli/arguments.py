@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.overrides import in_quotes, option_name, quoted
 from alasca_pl.core.run_folder import RunFolder
 
 # Options whose values are paths also if they look like a list or a choice, e.g. a folder named [1] or a,b.
@@ -19,17 +20,6 @@ _PATHS = (
 _MULTIRUN = ("-m", "--multirun")
 # Options of Hydra's that take a value as the next word.
 _WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
-
-
-def quoted(value: str) -> str:
-    r"""Write a text such that Hydra takes it as it is, also with quotes, backslashes and ``${`` in it.
-
-    Example:
-        >>> print(quoted("it's"))
-        'it\'s'
-    """
-    literal = re.sub(r"(\\*)\$\{", lambda match: match.group(1) * 2 + r"\${", value)
-    return QuotedString(text=literal, quote=Quote.single).with_quotes()
 
 
 def unquoted(override: str) -> str:
@@ -119,11 +109,6 @@ def without_launchers(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
-def option_name(override: str) -> str:
-    """Name of the option that an override sets."""
-    return override.split("=", 1)[0].lstrip("+~")
-
-
 def _is_option(arguments: Sequence[str], place: int) -> bool:
     return arguments[place].startswith("-") or (place > 0 and arguments[place - 1] in _WITH_VALUE)
 
@@ -145,16 +130,11 @@ def _quote(item: str, multirun: bool) -> str:
         return item
     parsed = _parse(item)
     if parsed is None:
-        return f"{name}={_as_typed(value)}" if re.fullmatch(r"[+~]*[\w./@:-]+", name) else item
+        return f"{name}={in_quotes(value)}" if re.fullmatch(r"[+~]*[\w./@:-]+", name) else item
     if multirun or not is_path:
         return item
     plain = not parsed.is_sweep_override() and parsed.value() == value
-    return item if plain else f"{name}={_as_typed(value)}"
-
-
-def _as_typed(value: str) -> str:
-    # What a user types between ${ and } is an interpolation.
-    return QuotedString(text=value, quote=Quote.single).with_quotes()
+    return item if plain else f"{name}={in_quotes(value)}"
 
 
 def _text(override: str) -> str:

@@ -10,11 +10,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
-from alasca_pl.cli.arguments import option_name, ordered, quote_paths, quoted, unquoted
+from alasca_pl.cli.arguments import ordered, quote_paths, unquoted
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import compose_command
 from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.overrides import option_name, quoted
 from alasca_pl.runs.early import check_early
 
 _DATA_GROUPS = ("data", "seed", "experiment", "suggested")

@@ -19,10 +19,8 @@ from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import (
-    option_name,
     ordered,
     quote_paths,
-    quoted,
     resume_arguments,
     unquoted,
     without_launchers,
@@ -38,6 +36,7 @@ from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity, job_digest
+from alasca_pl.core.overrides import option_name, passed_on, quoted
 from alasca_pl.runs.early import check_devices, check_early
 from alasca_pl.sweeps.process import job_environment
 
@@ -158,17 +157,8 @@ def _relaunch() -> None:
     command = [sys.executable, "-P", "-m", "alasca_pl.cli", *config_dirs()]
     if config.job.config_name and config.job.config_name != "train":
         command += ["--config-name", config.job.config_name]
-    not_passed_on = (
-        "hydra.mode",
-        "hydra.sweep",
-        "hydra/launcher",
-        "hydra.launcher",
-        "hydra/sweeper",
-        "hydra.sweeper",
-        "hydra.run",
-    )
-    command += [item for item in config.overrides.hydra if not option_name(item).startswith(not_passed_on)]
-    command += [*config.overrides.task, f"hydra.run.dir={quoted(config.runtime.output_dir)}"]
+    command += passed_on(given_overrides("hydra"))
+    command += [*given_overrides("task"), f"hydra.run.dir={quoted(config.runtime.output_dir)}"]
     code = subprocess.run(command, env=job_environment(threads=None, devices=None), check=False).returncode
     if code:
         # Hydra prints an error of this kind without a traceback.
