@@ -5,6 +5,7 @@ import pytest
 
 from alasca_pl.audit.count import (
     ESTIMATORS,
+    Count,
     confident,
     contradicted,
     costly,
@@ -109,6 +110,13 @@ def test_samples_without_a_visit_do_not_count():
     for name in ("confidence", "loss"):
         file.evidence[name][0, :2] = np.nan
     assert estimate(file, 2).size == 4
+
+
+def test_estimators_that_differ_much_are_said_to():
+    sure = Count(100.0, 60.0, 150.0, 1000, {"a": 80.0, "b": 120.0})
+    assert sure.sentence() == "about 100 of 1,000 labels are estimated to be wrong (60 to 150)"
+    unsure = Count(100.0, 60.0, 500.0, 1000, {"a": 80.0, "b": 320.0})
+    assert "differ by a factor of 4, so take it for a guess" in unsure.sentence()
 
 
 def test_splits_are_added():

@@ -16,6 +16,8 @@ _STEPS = 200
 _REPEATS = 40
 # Factors by which the interval is wider than the spread of the estimators; see ``estimate``.
 _LOWER, _UPPER = 0.8, 1.25
+# Between the largest and the smallest estimator.
+_DOUBTFUL = 2.5
 # Difference of averaged probabilities.
 _CLEARLY = 0.2
 _PLANTED_QUANTILES = (0.25, 0.5, 0.75)
@@ -42,7 +44,11 @@ class Count:
     def sentence(self, size: int | None = None) -> str:
         """Say it in words; ``size`` is the number of labels, unless it is this one's."""
         numbers = f"{round(self.low):,} to {round(self.high):,}"
-        return f"about {round(self.estimate):,} of {size or self.size:,} labels are estimated to be wrong ({numbers})"
+        text = f"about {round(self.estimate):,} of {size or self.size:,} labels are estimated to be wrong ({numbers})"
+        factor = max(self.by.values()) / max(min(self.by.values()), 1.0)
+        if factor < _DOUBTFUL:
+            return text
+        return f"{text}; the estimators differ by a factor of {factor:.0f}, so take it for a guess and review the random sample"
 
 
 @dataclass(frozen=True)
