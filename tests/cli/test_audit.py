@@ -52,6 +52,7 @@ def audited(trained: Path) -> Path:
     assert outcome.code == 0, outcome
     assert snapshot(trained / "images") == before
     assert "labels are estimated to be wrong" in outcome.out
+    assert "without a person, the list relabelled replaces " in outcome.out
     assert "planted errors found" in outcome.out and "people's mistakes are harder" in outcome.out
     assert f"alasca-train data=csv data.path={Path('run/audit/clean.csv')}" in outcome.out
     return trained / "run" / "audit"

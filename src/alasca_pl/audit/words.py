@@ -7,7 +7,7 @@ import numpy as np
 from alasca_pl.audit.audit import Audit
 from alasca_pl.audit.planted import CAUTION, Recall
 from alasca_pl.audit.review import Fraction, Review, Total
-from alasca_pl.audit.tables import class_pairs
+from alasca_pl.audit.tables import class_pairs, clean, relabelled
 
 _PAIRS = 8
 
@@ -28,6 +28,14 @@ def lines_of(audit: Audit, recall: Sequence[Recall]) -> list[str]:
     if pairs:
         lines.append("most frequent pairs, given label -> suggested one:")
         lines += [f"  {names[given]} -> {names[other]}: about {expected:.0f}" for given, other, expected, _ in pairs]
+    replaced, dropped = (
+        sum(int((labels[name] != split.label).sum()) for name, split in audit.splits.items())
+        for labels in (relabelled(audit), clean(audit))
+    )
+    lines.append(
+        f"without a person, the list relabelled replaces {replaced:,} labels and the list clean leaves out {dropped:,} images; "
+        "where networks do not know the classes well, replaced labels may be more often wrong than right: look at the page first"
+    )
     if recall:
         lines.append("planted errors found among the most suspicious labels:")
         lines += [f"  in the first {each.budget:,}: {each.found} of {each.planted}" for each in recall]
