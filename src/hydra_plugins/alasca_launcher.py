@@ -72,13 +72,15 @@ class GridSweeper(BasicSweeper):
         """Leave the check to the launcher, which names all wrong jobs instead of the first."""
 
     def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None
+        if not any(option_name(item) == "hydra.sweep.dir" for item in _given(self.config)):
+            _make_new_folder(self.config)
         try:
             return super().sweep(arguments)
         finally:
-            assert self.config is not None
             folder = Path(str(self.config.hydra.sweep.dir))
-            if folder.is_dir() and [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
-                (folder / "multirun.yaml").unlink()
+            if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
+                (folder / "multirun.yaml").unlink(missing_ok=True)
                 # The folder of all sweeps goes only if it is empty, too.
                 with contextlib.suppress(OSError):
                     folder.rmdir()
@@ -385,6 +387,18 @@ def portable_override(override: str) -> str:
     if not isinstance(value, str) or parsed.is_delete():
         return override
     return f"{override.partition('=')[0]}={in_quotes(value)}"
+
+
+def _make_new_folder(config: DictConfig) -> None:
+    """Make the folder of a sweep without a name; where it exists, one with a number after its name."""
+    from alasca_pl.core.folder_lock import numbered
+
+    for folder in numbered(Path(str(config.hydra.sweep.dir))):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    with open_dict(config):
+        config.hydra.sweep.dir = str(folder)
 
 
 def _given(config: DictConfig) -> list[str]:

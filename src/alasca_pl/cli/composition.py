@@ -11,11 +11,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from alasca_pl.cli import places
 from alasca_pl.cli.constants import Applied, Noise, merged_values, noise_of, remarks, select
 from alasca_pl.cli.refusals import composed as hydra_has_composed
 from alasca_pl.cli.refusals import one_line
 from alasca_pl.core.errors import UserError
 
+places.register()
 # A place in the defaults list, above the methods and below presets. It is empty until the constants are known.
 _GROUP = "applied_constants"
 _NODE = "constants"

@@ -29,6 +29,7 @@ from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain
 from alasca_pl.cli.composition import NO_FOLDER, compose_command, compose_config, given_overrides
 from alasca_pl.cli.constants import merged_values
 from alasca_pl.cli.explain import explain
+from alasca_pl.cli.places import OWN_DATA
 from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
@@ -43,8 +44,6 @@ from alasca_pl.sweeps.process import job_environment
 log = logging.getLogger(__name__)
 
 
-# Data with labels as they were given, some of which may be wrong.
-_OWN_DATA = ("folder", "csv", "npz", "huggingface")
 # Arguments with which Hydra answers a question instead of calling the command.
 _QUESTIONS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 
@@ -87,8 +86,6 @@ def _train(cfg: DictConfig) -> None:
         composed = compose_command()
         config, choices = plain_config(composed.config), composed.choices
         folder = Path(composed.run_dir).expanduser().absolute()
-        # Processes that Lightning starts get these arguments, too, and must find the same folder.
-        sys.argv[-1:] = [f"hydra.run.dir={quoted(str(folder))}", *(["replay=false"] if config["ckpt_path"] else [])]
         check_early(config)
         check_devices(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -108,7 +105,13 @@ def _train(cfg: DictConfig) -> None:
             "constants": [entry.name for entry in composed.applied],
             "constants_set": list(identity(merged_values(composed.applied))),
         }
-        run = runs.prepare(config, folder, about, _recompose)
+        names = [option_name(item) for item in given_overrides("hydra")]
+        # Besides the option that keeps Hydra from making it, nobody has chosen the folder.
+        own_folder = names.count("hydra.run.dir") > 1
+        run = runs.prepare(config, folder, about, _recompose, is_new=not own_folder)
+        # Processes that Lightning starts get these arguments, too, and must find the same folder.
+        replay = ["replay=false"] if config["ckpt_path"] else []
+        sys.argv[-1:] = [f"hydra.run.dir={quoted(str(run.folder.path))}", *replay]
         if run.trainer.is_global_zero:
             # Not before the run is accepted: the log may be that of a finished run.
             run_log.write_to(run.folder.log)
@@ -118,7 +121,7 @@ def _train(cfg: DictConfig) -> None:
     if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
         Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
-        if record.noise.kind == "none" and choices.get("data") in _OWN_DATA and run.folder.samples.is_file():
+        if record.noise.kind == "none" and choices.get("data") in OWN_DATA and run.folder.samples.is_file():
             print(
                 f"which labels are likely wrong, on a page to decide: {shlex.join(['alasca-audit', str(run.folder.path)])}"
             )

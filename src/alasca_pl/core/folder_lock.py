@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from alasca_pl.core.errors import UserError
@@ -60,6 +62,28 @@ class FolderLock:
         _HELD.add(key)
         self._release = weakref.finalize(self, _give_back, descriptor, self._file, key, os.getpid())
 
+    def acquire_new(self) -> Path:
+        """Take the lock of a folder that did not exist; where it does, one with a number after its name is made.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: If the folder cannot be made.
+        """
+        wanted, name = self.folder, self._file.name
+        for folder in numbered(wanted):
+            self.folder, self._file = folder, folder / name
+            try:
+                self._make_folder()
+            except OSError as error:
+                self._remove_made()
+                raise UserError(f"{folder} cannot be written to: {error.strerror}") from error
+            if folder in self._made:
+                break
+        self.acquire()
+        return self.folder
+
     def release(self) -> None:
         """Give the lock back."""
         if self._release is not None:
@@ -104,6 +128,19 @@ class FolderLock:
             while self._made:
                 self._made[-1].rmdir()
                 self._made.pop()
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """A folder, and the names to take if it exists.
+
+    Example:
+        >>> names = numbered(Path("run"))
+        >>> [next(names).name for _ in range(3)]
+        ['run', 'run-2', 'run-3']
+    """
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
 
 
 def _in_use(folder: Path, owner: str) -> UserError:

@@ -76,7 +76,9 @@ class Run:
     lock: FolderLock | None = None
 
 
-def prepare(config: Config, folder: Path, about: dict[str, Any], recompose: Recompose | None = None) -> Run:
+def prepare(
+    config: Config, folder: Path, about: dict[str, Any], recompose: Recompose | None = None, is_new: bool = False
+) -> Run:
     """Build a run and check everything that can be checked before training.
 
     The folder is locked until ``train`` ends. Nothing is written into it; if the run is refused, no folder is left.
@@ -87,6 +89,7 @@ def prepare(config: Config, folder: Path, about: dict[str, Any], recompose: Reco
         about: What the record shall say besides, e.g. the command's overrides.
         recompose: Gives today's config of a checkpoint's overrides, or None if they give none. Without it, a checkpoint
             from before an option was added is refused.
+        is_new: Whether the folder must not exist; if it does, a number is put after its name.
 
     Raises:
         UserError: If something is wrong; the message says what and how to go on.
@@ -96,7 +99,10 @@ def prepare(config: Config, folder: Path, about: dict[str, Any], recompose: Reco
     if _rank() != 0:
         return _prepare(config, run_folder, about, None, recompose)
     lock = FolderLock(run_folder.path, run_folder.lock_name)
-    lock.acquire()
+    if is_new:
+        run_folder = RunFolder(lock.acquire_new())
+    else:
+        lock.acquire()
     try:
         return _prepare(config, run_folder, about, lock, recompose)
     except BaseException:
