@@ -28,6 +28,7 @@ from alasca_pl.cli.arguments import (
 from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import NO_FOLDER, compose_command, compose_config, given_overrides
 from alasca_pl.cli.constants import merged_values
+from alasca_pl.cli.doctor_command import doctor
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.places import OWN_DATA
 from alasca_pl.cli.refusals import in_one_line
@@ -52,7 +53,11 @@ def train() -> None:
     """``alasca-train``: train one run, or with ``-m`` one run per combination of values.
 
     With ``--explain`` nothing is trained; each value of the config is printed with the file or option that set it.
+    ``alasca-train doctor`` tells what this machine has and what such a run lacks.
     """
+    if sys.argv[1:2] == ["doctor"]:
+        doctor()
+        return
     explains = "--explain" in sys.argv[1:]
     with one_message():
         given = without_launchers([item for item in sys.argv[1:] if item != "--explain"])
