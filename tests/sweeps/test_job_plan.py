@@ -135,6 +135,17 @@ def test_records_of_two_sweeps_are_merged_into_a_third(tmp_path):
         transfer.export_records(tmp_path / "one", tmp_path / "one.json")
 
 
+def test_records_leave_without_the_paths_of_their_machine(tmp_path):
+    data = {"data": {"root": str(tmp_path / "my images"), "num_samples": 9, "_paths_": ["root"]}}
+    run(tmp_path / "one", [fake(0, **data)])
+    transfer.export_records(tmp_path / "one", tmp_path / "one.json")
+    text = (tmp_path / "one.json").read_text()
+    assert str(tmp_path) not in text and "my images" in text
+    transfer.import_records(tmp_path / "two", tmp_path / "one.json")
+    (result,) = run(tmp_path / "two", [fake(0, **data)])
+    assert (result.outcome, result.ran) == ("finished", False)
+
+
 @pytest.mark.parametrize(
     "change",
     [

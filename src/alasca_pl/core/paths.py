@@ -60,6 +60,23 @@ def path_names(value: Any, prefix: str = "") -> set[str]:
     return own.union(*(path_names(item, f"{prefix}{name}.") for name, item in value.items()))
 
 
+def path_values(value: Any) -> set[str]:
+    """Paths in a config, at any depth, as they are written there.
+
+    Args:
+        value: Config as plain containers, or a node of it.
+
+    Example:
+        >>> path_values({"data": {"root": "/a/b", "name": "own", "_paths_": ["root"]}})
+        {'/a/b'}
+    """
+    if not isinstance(value, Mapping):
+        return set()
+    listed = {name.removesuffix("?") for name in value.get(MARKER) or ()}
+    own = {str(item) for name, item in value.items() if name in listed and isinstance(item, str | Path) and str(item)}
+    return own.union(*(path_values(item) for item in value.values()))
+
+
 def _absolute(value: Any, optional: bool) -> Any:
     # A value listed as a path may also be None, or a matrix instead of its file.
     if not isinstance(value, str | Path) or not str(value):

@@ -8,6 +8,7 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.core.paths import path_values
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.sweeps.folders import JOB, JobFolder, is_folder_name, job_folders
 from alasca_pl.sweeps.lock import JobLock
@@ -18,7 +19,10 @@ _MEASURED = re.compile(rf"{RunFolder('').measured.name}/[A-Za-z0-9_-]+\.json")
 
 
 def export_records(sweep: Path, file: Path) -> int:
-    """Write records, configs, metrics and measurements of all finished jobs into a JSON file, and return their number.
+    """Write records, metrics and measurements of all finished jobs into a JSON file, and return their number.
+
+    Paths of this machine do not leave it: of folders of runs and of data only the names are written, which is what jobs are
+    compared by. The config is in the record.
 
     Raises:
         UserError: If the file exists.
@@ -28,12 +32,14 @@ def export_records(sweep: Path, file: Path) -> int:
     jobs: list[dict[str, Any]] = []
     for folder in job_folders(sweep):
         if folder.is_finished():
-            texts = (folder.run.metrics, folder.run.config)
-            content = {path.name: path.read_text() for path in texts if path.is_file()}
+            metrics = folder.run.metrics
+            content = {metrics.name: metrics.read_text()} if metrics.is_file() else {}
             content |= {f"{path.parent.name}/{path.name}": path.read_text() for path in _measurements(folder)}
-            jobs.append(
-                {"folder": folder.path.name, "job": folder.about(), "record": folder.record(), "files": content}
-            )
+            job, record = folder.about(), folder.record()
+            # The folder's own path, that of the machine where it was trained, and those of its data.
+            paths = {str(folder.path.absolute()), str(record.get("folder", "")), *path_values(job.get("config"))}
+            each = {"folder": folder.path.name, "job": job, "record": record, "files": content}
+            jobs.append(_shortened(each, {path: Path(path).name for path in paths if Path(path).is_absolute()}))
     write_json(file, {"format": _FORMAT, "sweep": sweep.name, "jobs": jobs})
     return len(jobs)
 
@@ -101,6 +107,18 @@ def retry(sweep: Path) -> int:
             finally:
                 lock.release()
     return count
+
+
+def _shortened(value: Any, names: dict[str, str]) -> Any:
+    """Replace paths by their names, in all texts of nested containers; longer paths first."""
+    if isinstance(value, dict):
+        return {key: _shortened(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item, names) for item in value]
+    if isinstance(value, str):
+        for path in sorted(names, key=len, reverse=True):
+            value = value.replace(path, names[path])
+    return value
 
 
 def _measurements(folder: JobFolder) -> list[Path]:
