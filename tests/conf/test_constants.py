@@ -14,7 +14,8 @@ from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import Composed, compose_config
 from alasca_pl.cli.constants import Noise, merged_values, select
 from alasca_pl.core.errors import UserError
-from running import METHODS, command
+from facts import METHODS
+from running import command
 
 KINDS = ("symmetric", "asymmetric", "pairflip", "instance", "human", "matrix", "none", "from_file")
 DATA = sorted(path.stem for path in (CONF_DIR / "data").glob("*.yaml"))
