@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,7 @@ def test_records_leave_without_the_paths_of_their_machine(tmp_path):
     transfer.export_records(tmp_path / "one", tmp_path / "one.json")
     text = (tmp_path / "one.json").read_text()
     assert str(tmp_path) not in text and "my images" in text
+    assert sys.executable not in text
     transfer.import_records(tmp_path / "two", tmp_path / "one.json")
     (result,) = run(tmp_path / "two", [fake(0, **data)])
     assert (result.outcome, result.ran) == ("finished", False)

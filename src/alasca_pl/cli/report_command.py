@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.cli.common import one_message
+from alasca_pl.cli.common import one_message, parse_words
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -102,19 +102,7 @@ def places_and_options(
     Raises:
         UserError: If an option is unknown or given twice, or no place is given.
     """
-    places, options = [], {}
-    for item in arguments:
-        name, equals, value = item.partition("=")
-        if Path(item).exists() or not equals:
-            if item.startswith("-"):
-                raise UserError(f"unknown option {item}; see {command} --help")
-            places.append(item)
-        elif name not in known:
-            raise UserError(f"unknown option {name}=; choose from {', '.join(known)}, or {command} --help")
-        elif name in options:
-            raise UserError(f"{name}= is given twice")
-        else:
-            options[name] = value
+    places, options = parse_words(arguments, known, command)
     if not places:
         raise UserError(f"{command} needs a folder, a sweep or a file; see {command} --help")
     return places, options

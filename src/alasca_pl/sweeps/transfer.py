@@ -36,6 +36,8 @@ def export_records(sweep: Path, file: Path) -> int:
             content = {metrics.name: metrics.read_text()} if metrics.is_file() else {}
             content |= {f"{path.parent.name}/{path.name}": path.read_text() for path in _measurements(folder)}
             job, record = folder.about(), folder.record()
+            # Who ran an attempt, and by which interpreter, is that machine's affair.
+            job["attempts"] = [_without(attempt, "command", "host") for attempt in folder.attempts()]
             # The folder's own path, that of the machine where it was trained, and those of its data.
             paths = {str(folder.path.absolute()), str(record.get("folder", "")), *path_values(job.get("config"))}
             each = {"folder": folder.path.name, "job": job, "record": record, "files": content}
@@ -107,6 +109,10 @@ def retry(sweep: Path) -> int:
             finally:
                 lock.release()
     return count
+
+
+def _without(mapping: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in names}
 
 
 def _shortened(value: Any, names: dict[str, str]) -> Any:
