@@ -1,12 +1,11 @@
 """``alasca-audit``."""
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.cli.common import find_own_parts, one_message, parse_words, quieten
+from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -40,9 +39,8 @@ _OPTIONS = ("output", "score", "page", "sample", "device", "data.root", "data.pa
 
 def audit() -> None:
     """``alasca-audit``: which labels of a run are likely wrong, and what people decided on them."""
-    arguments = sys.argv[1:]
-    if not arguments or any(item in ("-h", "--help") for item in arguments):
-        print(_HELP)
+    arguments = words_or_help(_HELP)
+    if not arguments:
         return
     with one_message():
         find_own_parts()
@@ -70,7 +68,7 @@ def _audit(arguments: Sequence[str]) -> None:
         sample=_whole("sample", options.get("sample", "200")),
         source=_source(options),
         device=options.get("device", "auto"),
-        trust=_flag("trust", options.get("trust", "false")),
+        trust=flag("trust", options.get("trust", "false").lower()),
     )
     from alasca_pl.audit.words import lines_of
 
@@ -100,7 +98,7 @@ def _apply(arguments: Sequence[str]) -> None:
     target = Path(options["output"]) if "output" in options else file.parent / "corrected"
     data = None
     if audit.root is None:
-        data = open_audited_data(audit, _source(options), _flag("trust", options.get("trust", "false")))
+        data = open_audited_data(audit, _source(options), flag("trust", options.get("trust", "false").lower()))
     written, command = write_labels(audit, data, labels, target)
     counts = {action: int((decisions.action == action).sum()) for action in ("keep", "relabel", "drop", "unsure")}
     print(", ".join(f"{count:,} {action}" for action, count in counts.items()))
@@ -143,9 +141,3 @@ def _whole(name: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"{name}={text} is no whole number of at least 1")
     return int(text)
-
-
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise UserError(f"{name}={text} is neither true nor false")
-    return text.lower() == "true"

@@ -83,3 +83,37 @@ def parse_words(arguments: Sequence[str], known: Sequence[str], command: str) ->
         else:
             options[name] = value
     return places, options
+
+
+def places_and_options(
+    arguments: Sequence[str], known: Sequence[str], command: str
+) -> tuple[list[str], dict[str, str]]:
+    """Tell places of runs from options.
+
+    Raises:
+        UserError: If an option is unknown or given twice, or no place is given.
+    """
+    places, options = parse_words(arguments, known, command)
+    if not places:
+        raise UserError(f"{command} needs a folder, a sweep or a file; see {command} --help")
+    return places, options
+
+
+def words_or_help(text: str) -> list[str]:
+    """Words of the command line; none, after printing the help, if there are none or help is asked for."""
+    words = sys.argv[1:]
+    if words and not any(word in ("-h", "--help") for word in words):
+        return words
+    print(text)
+    return []
+
+
+def flag(name: str, text: str) -> bool:
+    """Read an option that is ``true`` or ``false``.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if text not in ("true", "false"):
+        raise UserError(f"{name}={text} is neither true nor false")
+    return text == "true"

@@ -1,11 +1,9 @@
 """``alasca-measure``."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from alasca_pl.cli.common import find_own_parts, one_message
-from alasca_pl.cli.report_command import places_and_options
+from alasca_pl.cli.common import find_own_parts, flag, one_message, places_and_options, words_or_help
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -38,9 +36,8 @@ _OPTIONS = ("what", "checkpoint", "split", "of", "samples", "probes", "batch_siz
 
 def measure() -> None:
     """``alasca-measure``: norms of representations and Jacobians at checkpoints."""
-    arguments = sys.argv[1:]
-    if not arguments or any(item in ("-h", "--help") for item in arguments):
-        print(_HELP)
+    arguments = words_or_help(_HELP)
+    if not arguments:
         return
     find_own_parts()
     with one_message():
@@ -55,9 +52,7 @@ def _measure(arguments: Sequence[str]) -> None:
     }
     rest = [item for item in arguments if not item.startswith("data.")]
     places, options = places_and_options(rest, _OPTIONS, "alasca-measure")
-    trust, name = options.get("trust", "false"), options.get("name")
-    if trust not in ("true", "false"):
-        raise UserError(f"trust={trust} is neither true nor false")
+    trust, name = flag("trust", options.get("trust", "false")), options.get("name")
     whats = options.get("what", "jacobian").split(",")
     if name is not None and (len(whats) > 1 or not name.replace("_", "").replace("-", "").isalnum()):
         raise UserError(f"name={name} is for one measurement, and has letters, digits, '_' and '-' only")
@@ -70,9 +65,7 @@ def _measure(arguments: Sequence[str]) -> None:
     files, lacking = checkpoints_in(places, requests[0].checkpoint)
     for run in lacking:
         print(f"{run}: has no checkpoint {requests[0].checkpoint}.ckpt")
-    for path, outcome in measure_checkpoints(
-        files, requests, source, options.get("device", "auto"), trust == "true", name
-    ):
+    for path, outcome in measure_checkpoints(files, requests, source, options.get("device", "auto"), trust, name):
         print(f"{path}: {outcome}", flush=True)
 
 

@@ -2,10 +2,9 @@
 
 import csv
 import io
-import sys
 from pathlib import Path
 
-from alasca_pl.cli.common import find_own_parts, one_message, parse_words, quieten
+from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -29,9 +28,8 @@ _OPTIONS = ("output", "checkpoint", "device", "workers", "trust")
 
 def predict() -> None:
     """``alasca-predict``: classify images with a run."""
-    arguments = sys.argv[1:]
-    if not arguments or any(item in ("-h", "--help") for item in arguments):
-        print(_HELP)
+    arguments = words_or_help(_HELP)
+    if not arguments:
         return
     with one_message():
         find_own_parts()
@@ -42,12 +40,11 @@ def predict() -> None:
         output = Path(options["output"]) if "output" in options else None
         if output is not None and output.exists():
             raise UserError(f"{output} exists already; choose another output")
-        workers, trust = options.get("workers", "0"), options.get("trust", "false")
+        workers = options.get("workers", "0")
         if not workers.isdecimal():
             raise UserError(f"workers={workers} is no whole number")
-        if trust not in ("true", "false"):
-            raise UserError(f"trust={trust} is neither true nor false")
-        text = _predicted(places, options, int(workers), trust == "true")
+        trust = flag("trust", options.get("trust", "false"))
+        text = _predicted(places, options, int(workers), trust)
         if output is None:
             print(text, end="")
         else:

@@ -1,11 +1,10 @@
 """``alasca-report``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.cli.common import one_message, parse_words
+from alasca_pl.cli.common import one_message, places_and_options, words_or_help
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -41,9 +40,8 @@ _FORMATS = ("markdown", "csv", "latex", "html")
 
 def report() -> None:
     """``alasca-report``: tables of finished runs, or the check of one."""
-    arguments = sys.argv[1:]
-    if not arguments or any(item in ("-h", "--help") for item in arguments):
-        print(_HELP)
+    arguments = words_or_help(_HELP)
+    if not arguments:
         return
     with one_message():
         if arguments[0] == "--verify":
@@ -92,20 +90,6 @@ def _verify(arguments: Sequence[str]) -> None:
         print(*differing, sep="\n")
         raise UserError(f"{arguments[0]} is not what the records give: {len(differing)} differences")
     print(f"{arguments[0]}: every number is what the records give")
-
-
-def places_and_options(
-    arguments: Sequence[str], known: Sequence[str], command: str
-) -> tuple[list[str], dict[str, str]]:
-    """Tell places of runs from options.
-
-    Raises:
-        UserError: If an option is unknown or given twice, or no place is given.
-    """
-    places, options = parse_words(arguments, known, command)
-    if not places:
-        raise UserError(f"{command} needs a folder, a sweep or a file; see {command} --help")
-    return places, options
 
 
 def _pair(text: str) -> tuple[str, str]:
