@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import compose_config
 
-# Counted by hand from the paper: rows times columns times three seeds.
+# Counted by hand, most of them from the paper: rows times columns times three seeds.
 JOBS = {
     "table1": 7 * 2 * 8 * 3,
     "table2": 10 * 3,
@@ -22,6 +22,7 @@ JOBS = {
     "figure4a": 2 * 2 * 3,
     "figure4b": (4 + 5 + 5 + 5) * 2 * 3,
     "webvision": 2 * 2 * 3,
+    "audit_small": 2 * 6 * 3,
 }
 
 
@@ -62,6 +63,8 @@ def test_an_experiment_has_one_job_per_row_column_and_seed(experiment):
         (("experiment=table2", "method=ce", "alasca=none"), "regularizers", {}),
         (("experiment=table2", "method=ce", "alasca=clothing1m"), "regularizers.alasca.momentum", 0.0),
         (("experiment=table2", "method=co_teaching", "alasca=clothing1m"), "data.subset_size", 192000),
+        (("experiment=audit_small", "setting=human_aggre"), "noise.labels", "aggre"),
+        (("experiment=audit_small", "setting=human_rand1"), "noise.labels", "rand1"),
         (("experiment=table2", "method=co_teaching", "alasca=none", "scale=small"), "data.subset_size", None),
         (("experiment=table2", "method=co_teaching", "alasca=none", "scale=small"), "data.image_size", 32),
         (("experiment=table2", "method=elr_plus", "alasca=none", "scale=small"), "epochs", 30),
