@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from alasca_pl.cli import places
+from alasca_pl.cli.config_files import parsed_once
 from alasca_pl.cli.constants import Applied, Noise, merged_values, noise_of, remarks, select
 from alasca_pl.cli.refusals import composed as hydra_has_composed
 from alasca_pl.cli.refusals import one_line
@@ -111,7 +112,8 @@ def compose_command() -> Composed:
 
 def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any], str]:
     try:
-        config = compose(name, list(overrides), return_hydra_config=True)
+        with parsed_once():
+            config = compose(name, list(overrides), return_hydra_config=True)
     except ValueError as error:
         # Hydra's own errors are of another kind, except for groups that are null.
         raise UserError(one_line(error, overrides)) from error
