@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -123,6 +124,7 @@ FOREIGN = [
     f"+logger.x={{nested: [{{'_target_': '{__name__}.sing'}}]}}",
     f"optim.optimizer._target_={__name__}.sing",
     f"+callbacks.x=\"${{oc.create:'{{_target_: {__name__}.sing}}'}}\"",
+    f"+callbacks.x='${{${{callbacks.r}}.create:\"{{_target_: {__name__}.sing}}\"}}'",
     f"+hydra.callbacks.x={{_target_: {__name__}.sing}}",
     "method=../../evil",
 ]
@@ -146,6 +148,47 @@ def strangers(nasty, tmp_path):
         return folder
 
     return make
+
+
+def test_values_of_a_strangers_sweep_are_not_called_in_its_jobs(strangers, tmp_path):
+    folder = strangers([f"+callbacks.x={{_target_: {__name__}.sing}},{{_target_: {__name__}.sing, a: 1}}"])
+    with pytest.raises(UserError, match="trust=true"):
+        resume_arguments(["-m", f"ckpt_path={folder}", "epochs=9"])
+
+
+@pytest.mark.parametrize("entry", ["evaluate", "predict", "measure", "audit"])
+def test_a_strangers_config_calls_nothing_in_any_command(nasty, tmp_path, entry):
+    CANARY.clear()
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    content = torch.load(nasty / "checkpoints" / "last.ckpt", weights_only=True)
+    content["alasca_pl"]["config"]["criterion"] = {"_target_": f"{__name__}.sing"}
+    torch.save(content, folder / "checkpoints" / "last.ckpt")
+    for name in ("record.json", "noise.npz", "samples.npz", "metrics.csv"):
+        shutil.copy(nasty / name, folder)
+    place = {"evaluate": f"ckpt_path={folder}/checkpoints/last.ckpt", "predict": str(folder), "measure": str(folder)}
+    image = ["image.png"] if entry == "predict" else []
+    (tmp_path / "image.png").touch()
+    outcome = command(tmp_path, place.get(entry, str(folder)), *image, entry=entry)
+    assert CANARY == []
+    assert "trust=true" in outcome.err + outcome.out, outcome
+
+
+def test_records_of_strangers_are_read_and_nothing_in_them_is_called(nasty, tmp_path):
+    CANARY.clear()
+    record = json.loads((nasty / "record.json").read_text())
+    bad = {"_target_": f"{__name__}.sing"}
+    record["config"] |= {"criterion": bad, "callbacks": {"x": bad}, "noise": {**record["config"]["noise"], "x": bad}}
+    record["overrides"] = FOREIGN
+    job = {"config": record["config"], "overrides": FOREIGN, "choices": {}, "digest": "0" * 12, "attempts": []}
+    files = {"metrics.csv": (nasty / "metrics.csv").read_text()}
+    jobs = [{"folder": "ce-000000000000", "job": job, "record": record, "files": files}]
+    (tmp_path / "export.json").write_text(json.dumps({"format": "alasca_pl sweep 1", "sweep": "s", "jobs": jobs}))
+    assert command(tmp_path, "import", "s", "export.json", entry="sweep").code == 0
+    assert command(tmp_path, "retry", "s", entry="sweep").code == 0
+    assert command(tmp_path, "sweeps/s", entry="report").code == 0
+    assert command(tmp_path, "export.json", entry="report").code == 0
+    assert CANARY == []
 
 
 @pytest.mark.parametrize("override", FOREIGN)

@@ -1,7 +1,14 @@
-"""What a config of unknown origin may call."""
+"""What a file of unknown origin may have called: a closed set of parts.
 
+Checkpoints carry a config and the options of a command, and both name what is called with their values. For a file from
+elsewhere only parts are called: classes that follow a contract of this package, functions that make such objects, and torch's
+optimizers and schedules. Where something stands makes it no part; a function of this package that unpacks an archive is none.
+"""
+
+import functools
+import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +19,91 @@ from hydra.errors import HydraException
 
 from alasca_pl.core.errors import UserError
 
-# A config names the classes that are called with its values; for a checkpoint of unknown origin only these are called.
-_TRUSTED = tuple(
-    f"{package}."
-    for package in (
-        "alasca_pl.alasca", "alasca_pl.data", "alasca_pl.methods", "alasca_pl.models", "alasca_pl.noise",
-        "alasca_pl.steps", "torch.optim",
-    )
-)  # fmt: skip
+_ALLOW = "if you know where the file comes from, allow it with trust=true"
+# Only modules of these are imported to look at what they define, so that looking executes nothing from elsewhere.
+_ROOMS = (
+    *(f"alasca_pl.{room}." for room in ("alasca", "data", "methods", "models", "noise", "steps", "training")),
+    "torch.optim.",
+    "lightning.pytorch.loggers.",
+)
+# A reference to another value. All else between ${ and } calls a resolver, or may become such a call.
+_REFERENCE = re.compile(r"\$\{[\w.]+\}")
 
 
-def _is_trusted(target: str) -> bool:
-    if not target.startswith(_TRUSTED):
+@functools.cache
+def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
+    """Contracts of classes that are parts, types of what functions that are parts return, and further parts by themselves."""
+    # Imported late: commands look at this module before torch is needed.
+    from lightning.pytorch.loggers import CSVLogger
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from alasca_pl.core.parts import Part
+    from alasca_pl.data.augment import BatchAugment
+    from alasca_pl.data.datamodule import NoisyDataModule
+    from alasca_pl.data.samples import RawData
+    from alasca_pl.data.views import View
+    from alasca_pl.models.backbones import Backbone
+    from alasca_pl.models.teacher import WeightAverage
+    from alasca_pl.noise.model import NoiseModel
+    from alasca_pl.steps.step import Step
+    from alasca_pl.training.callbacks.progress import RunProgress
+    from alasca_pl.training.wandb import make_wandb_logger
+
+    classes = (
+        Part, Step, Backbone, WeightAverage, NoiseModel, NoisyDataModule, BatchAugment, View, Optimizer, LRScheduler,
+    )  # fmt: skip
+    return classes, (RawData, Backbone), (RunProgress, CSVLogger, make_wandb_logger)
+
+
+def is_part(target: str) -> bool:
+    """Whether a ``_target_`` is a part, which a config of any origin may have called.
+
+    Args:
+        target: A dotted name.
+
+    Example:
+        >>> is_part("torch.optim.SGD"), is_part("os.system"), is_part("alasca_pl.data.archives.extract")
+        (True, False, False)
+    """
+    if not isinstance(target, str) or not target.startswith(_ROOMS):
         return False
     try:
         called = hydra.utils.get_object(target)
     except (ImportError, ValueError):
         return False
-    # A dotted path may lead through a trusted module to what that module itself imported.
-    return f"{getattr(called, '__module__', '')}.".startswith(_TRUSTED)
+    classes, made, others = _contracts()
+    if called in others:
+        return True
+    # A dotted path may lead through one of these modules to what it imported.
+    if not f"{getattr(called, '__module__', '')}.".startswith(_ROOMS):
+        return False
+    if isinstance(called, type):
+        # Not issubclass, which takes whatever has the methods of a protocol.
+        return any(contract in called.__mro__ for contract in classes)
+    if not inspect.isfunction(called) or called.__qualname__ != called.__name__:
+        return False
+    result = called.__annotations__.get("return")
+    return isinstance(result, type) and any(contract in result.__mro__ for contract in made)
 
 
 def refuse_foreign_targets(value: Any, path: Path) -> None:
-    """Refuse a config that would call anything but classes of this package and optimisers.
+    """Refuse a config that would call anything but parts.
 
     Args:
         value: The config, or a node of it.
         path: Where it is from, for the message.
 
     Raises:
-        UserError: If it names a foreign ``_target_`` at any depth.
+        UserError: If it names anything else as a ``_target_`` at any depth.
     """
-    if isinstance(value, Mapping):
-        target = value.get("_target_")
-        if target is not None and not _is_trusted(str(target)):
-            raise UserError(
-                f"the config in {path} would call {target}, which is not part of this package; if you know where the "
-                "file comes from, allow it with trust=true"
-            )
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            refuse_foreign_targets(item, path)
+    for target in _targets(value):
+        if not is_part(target):
+            raise UserError(f"the config in {path} would call {target}, which is no part of a run here; {_ALLOW}")
 
 
 def refuse_foreign_overrides(overrides: Sequence[str], path: Path) -> None:
-    """Refuse options of a command that would call, or might make a config that calls, anything foreign.
+    """Refuse options of a command that would call, or might make a config that calls, anything but parts.
 
     Args:
         overrides: Overrides in Hydra's grammar.
@@ -67,25 +113,31 @@ def refuse_foreign_overrides(overrides: Sequence[str], path: Path) -> None:
         UserError: If one does.
     """
     for item in overrides:
-        name, _, text = item.partition("=")
-        name = name.lstrip("+~")
+        refusal = UserError(f"{path} would set the option {item}; {_ALLOW}")
         try:
-            value: Any = _plain(OverridesParser.create().parse_override(item).value())
-        except HydraException:
-            value = None
-        # Resolvers make configs from text, options of Hydra's own call classes, and groups might be files elsewhere.
-        if (
-            (value is None and text not in ("null", ""))
-            or name.startswith("hydra")
-            or ".." in text
-            or re.search(r"\$\{[^}]*:", text)
-        ):
-            raise UserError(
-                f"{path} would set the option {item}; if you know where the file comes from, allow it with trust=true"
-            )
-        for word in reversed(name.split(".")):
+            parsed = OverridesParser.create().parse_override(item)
+        except HydraException as error:
+            raise refusal from error
+        # Options of Hydra's own call classes, sweeps hide values, groups might be files elsewhere, and resolvers make configs
+        # from text.
+        name, text = item.partition("=")[::2]
+        is_hydras = any(word.startswith("hydra") for word in re.split(r"[@:/.+~]+", name))
+        if is_hydras or parsed.is_sweep_override() or ".." in text or "${" in _REFERENCE.sub("", text):
+            raise refusal
+        value: Any = _plain(parsed.value())
+        for word in reversed(parsed.key_or_group.split(".")):
             value = {word: value}
         refuse_foreign_targets(value, path)
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield value["_target_"]
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _targets(item)
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ class BatchAugment(Protocol):
         ...
 
 
-class CropFlip:
+class CropFlip(BatchAugment):
     """Random shift by up to ``padding`` pixels over zeros, then a horizontal flip with probability 1/2.
 
     The draws of an epoch are one table with a row per sample: the process and batch of a sample, and whether the run
@@ -94,7 +94,7 @@ class CropFlip:
         return padded.flatten(2).gather(2, flat).view(images.shape)
 
 
-class Cutout:
+class Cutout(BatchAugment):
     """A grey square at a random position, clipped at the image border.
 
     Args:

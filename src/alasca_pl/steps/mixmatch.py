@@ -15,7 +15,7 @@ from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.step import Step, numbered, observe, penalise, step_views, unmixed_logits
 from alasca_pl.steps.supervised import SupervisedStep
 
 
@@ -44,7 +44,7 @@ class _Pool(NamedTuple):
     place: Tensor  # (2B,), where the own rows are in the latter
 
 
-class MixMatchStep:
+class MixMatchStep(Step):
     """Supervised for some epochs, then MixMatch with labels that are refined where the selector keeps them and guessed elsewhere.
 
     Samples to which the selector gives a weight above 0 are labelled; the labels of the others are ignored. Targets are

@@ -8,10 +8,10 @@ from alasca_pl.core.distributed import sum_ranks, world_size
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.step import Step, numbered, observe, penalise, step_views, unmixed_logits
 
 
-class SupervisedStep:
+class SupervisedStep(Step):
     """Mix, forward, observe, base loss, select, reduce, penalise.
 
     All means are over the global batch, so that several processes take the same step as one: a rank divides its sum by
