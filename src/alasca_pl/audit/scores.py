@@ -32,7 +32,7 @@ _KNOWN: dict[str, tuple[str, Callable[[SampleFile], Scores]]] = {
         lambda file: _mean(file.evidence["wrong_events"]) / np.maximum(file.visits, 1),
     ),
     "loss": ("mean over epochs of the cross-entropy of the given label", lambda file: _mean(file.evidence["loss"])),
-    "last_loss": ("the same in the last epoch", lambda file: _mean(file.evidence["last_loss"])),
+    "last_loss": ("cross-entropy of the given label in the last epoch", lambda file: _mean(file.evidence["last_loss"])),
     "confidence": (
         "1 - mean over epochs of the given label's probability",
         lambda file: 1.0 - _mean(file.evidence["confidence"]),
@@ -44,14 +44,18 @@ _KNOWN: dict[str, tuple[str, Callable[[SampleFile], Scores]]] = {
 }
 
 
+def meaning_of(name: str) -> str:
+    """What a score is; empty for an unknown one."""
+    if name in _KNOWN:
+        return _KNOWN[name][0]
+    found = _CONFIDENCE.fullmatch(name)
+    return f"minus the confidence of {found[1]} in the given label" if found else ""
+
+
 def score_names(file: SampleFile) -> dict[str, str]:
     """Scores that a file allows, with what they are."""
-    names = {name: what for name, (what, _) in _KNOWN.items()}
-    for name in file.evidence:
-        found = _CONFIDENCE.fullmatch(name)
-        if found:
-            names[name] = f"minus the confidence of {found[1]} in the given label"
-    return names
+    names = [*_KNOWN, *(name for name in file.evidence if _CONFIDENCE.fullmatch(name))]
+    return {name: meaning_of(name) for name in names}
 
 
 def suspicion(file: SampleFile, name: str = DEFAULT) -> Scores:

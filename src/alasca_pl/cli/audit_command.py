@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
+from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, question_values, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -15,6 +15,7 @@ alasca-audit: which labels of a run are likely wrong, how many, and what happens
   alasca-audit apply DECISIONS [AUDIT] [output=FILE]
                                                    write the labels as decided; the given ones stay as they are
   alasca-audit estimate AUDIT DECISIONS            what the decisions say about all labels
+  alasca-audit compare PLACE... [OPTION=VALUE...]  which score finds wrong labels best, in runs whose clean labels are known
 
 The audit's page, audit.html, needs a browser and nothing else. It exports DECISIONS. AUDIT is the folder of the audit or of the
 run; by default the folder of DECISIONS.
@@ -28,6 +29,10 @@ Options:
   data.root=DIR             where the data is now, if it has moved since the run; also data.path=FILE
   trust=true                allow classes from outside this package in the run's config
 
+Options of compare, whose PLACE is a folder of runs, a sweep, a pattern, or a scores.csv that compare wrote:
+  rows=method,alasca        keys of the rows, as in alasca-report; also cols=noise,rate where=KEY=VALUE,... allow=KEY,...
+  output=DIR                write comparison.md, comparison.csv, pictures, and scores.csv from which all of it is computed
+
 Examples:
   alasca-train data=folder data.root=my_images hydra.run.dir=first
   alasca-audit first
@@ -35,6 +40,8 @@ Examples:
   alasca-audit estimate first decisions.csv"""
 
 _OPTIONS = ("output", "score", "page", "sample", "device", "data.root", "data.path", "trust")
+
+_COMPARE = ("rows", "cols", "where", "allow", "output")
 
 
 def audit() -> None:
@@ -45,7 +52,11 @@ def audit() -> None:
     with one_message():
         find_own_parts()
         quieten()
-        commands: dict[str, Callable[[Sequence[str]], None]] = {"apply": _apply, "estimate": _estimate}
+        commands: dict[str, Callable[[Sequence[str]], None]] = {
+            "apply": _apply,
+            "compare": _compare,
+            "estimate": _estimate,
+        }
         # A run may lie in a folder of that name.
         command = commands.get(arguments[0])
         if command is not None and len(arguments) > 1:
@@ -122,6 +133,24 @@ def _estimate(arguments: Sequence[str]) -> None:
     print(*lines_of_review(found), sep="\n")
     if found.transition is not None:
         print(matrix_text(found, audit.class_names), end="")
+
+
+def _compare(arguments: Sequence[str]) -> None:
+    places, options = parse_words(arguments, _COMPARE, "alasca-audit")
+    if not places:
+        raise UserError("alasca-audit compare needs a folder of runs, a sweep or a scores.csv; see alasca-audit --help")
+    from alasca_pl.report.grid import Question
+    from alasca_pl.report.render import markdown
+    from alasca_pl.runs.compare_scores import check_empty, compare_scores
+
+    output = Path(options["output"]).expanduser() if "output" in options else None
+    if output is not None:
+        check_empty(output)
+    compared = compare_scores(places, Question(**question_values(options)))
+    if output is None:
+        print(markdown(compared.document(pictures=False)), end="")
+    else:
+        print(*compared.write(output), sep="\n")
 
 
 def _check_file(path: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,30 @@ def places_and_options(
     if not places:
         raise UserError(f"{command} needs a folder, a sweep or a file; see {command} --help")
     return places, options
+
+
+def question_values(options: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a command line that choose rows, columns and runs, as ``report.grid.Question`` takes them.
+
+    Raises:
+        UserError: If ``where`` holds no pairs.
+    """
+    # Imported late, so that help answers at once.
+    from alasca_pl.report.collection import split_keys
+
+    values: dict[str, Any] = {
+        name: split_keys(options[name]) for name in ("rows", "cols", "allow", "against") if name in options
+    }
+    if "where" in options:
+        values["where"] = tuple(_pair(item) for item in split_keys(options["where"]))
+    return values
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"where={text} is no KEY=VALUE")
+    return key, value
 
 
 def words_or_help(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.cli.common import one_message, places_and_options, words_or_help
+from alasca_pl.cli.common import one_message, places_and_options, question_values, words_or_help
 from alasca_pl.core.errors import UserError
 
 _HELP = """\
@@ -52,7 +52,7 @@ def report() -> None:
 
 def _report(arguments: Sequence[str]) -> str:
     # Imported late, so that help answers at once.
-    from alasca_pl.report.collection import load_runs, split_keys
+    from alasca_pl.report.collection import load_runs
     from alasca_pl.report.grid import Question
     from alasca_pl.report.output import write_folder
     from alasca_pl.report.render import csv_table, html, latex_table, markdown
@@ -60,10 +60,8 @@ def _report(arguments: Sequence[str]) -> str:
 
     places, options = places_and_options(arguments, _OPTIONS, "alasca-report")
     values: dict[str, Any] = {name: options[name] for name in ("metric", "select") if name in options}
-    values |= {name: split_keys(options[name]) for name in ("rows", "cols", "allow", "against") if name in options}
+    values |= question_values(options)
     values |= {name: _number(name, options[name]) for name in ("margin", "level") if name in options}
-    if "where" in options:
-        values["where"] = tuple(_pair(item) for item in split_keys(options["where"]))
     chosen, output = options.get("format", "markdown"), options.get("output")
     if chosen not in _FORMATS:
         raise UserError(f"unknown format={chosen}; choose one of {', '.join(_FORMATS)}")
@@ -90,13 +88,6 @@ def _verify(arguments: Sequence[str]) -> None:
         print(*differing, sep="\n")
         raise UserError(f"{arguments[0]} is not what the records give: {len(differing)} differences")
     print(f"{arguments[0]}: every number is what the records give")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"where={text} is no KEY=VALUE")
-    return key, value
 
 
 def _number(name: str, text: str) -> float:

@@ -58,6 +58,16 @@ class RunFolder:
         return self.path / "measured"
 
     @property
+    def second(self) -> Path:
+        """Second scores of the labels, see ``SecondScores``."""
+        return self.path / "second.npz"
+
+    @property
+    def folds(self) -> Path:
+        """Folder of the runs that were trained without a fold of this run's labels each."""
+        return self.path / "folds"
+
+    @property
     def log(self) -> Path:
         """What was logged."""
         return self.path / "train.log"

@@ -1,6 +1,6 @@
 """Runs in rows and columns, and what does not belong together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,8 +164,13 @@ def selected(runs: Sequence[SavedRun], question: Question) -> list[SavedRun]:
     return kept
 
 
-def build_grid(found: Found, question: Question) -> Grid:
+def build_grid(found: Found, question: Question, value: Callable[[SavedRun, str, str], float] | None = None) -> Grid:
     """Put runs into rows and columns.
+
+    Args:
+        found: Runs.
+        question: What is asked.
+        value: Gives the value of a run by metric and select; ``figure`` by default.
 
     Raises:
         UserError: If there is no finished run, a name is unknown, runs differ in something outside rows, columns and seed,
@@ -178,7 +183,7 @@ def build_grid(found: Found, question: Question) -> Grid:
     allowed = _check_differences(runs, question)
     cells: dict[tuple[Label, Label], dict[int, Entry]] = {}
     for run in runs:
-        for entry in _entries(run, question):
+        for entry in _entries(run, question, value or figure):
             row, col = (_label(entry, keys) for keys in (question.rows, question.cols))
             other = cells.setdefault((row, col), {}).setdefault(run.record.seed, entry)
             if other is not entry:
@@ -192,13 +197,13 @@ def build_grid(found: Found, question: Question) -> Grid:
     return Grid(question, tuple(rows), tuple(cols), cells, (*notes, *_surroundings(runs)))
 
 
-def _entries(run: SavedRun, question: Question) -> Iterator[Entry]:
+def _entries(run: SavedRun, question: Question, value: Callable[[SavedRun, str, str], float]) -> Iterator[Entry]:
     if RULE in question.keys:
         group = MetricName.parse(question.metric).group
         for rule in rules_of(run, question.metric):
-            yield Entry(run, figure(run, accuracy(group, rule), question.select) * question.scale, rule)
+            yield Entry(run, value(run, accuracy(group, rule), question.select) * question.scale, rule)
     else:
-        yield Entry(run, figure(run, question.metric, question.select) * question.scale)
+        yield Entry(run, value(run, question.metric, question.select) * question.scale)
 
 
 def _label(entry: Entry, keys: Sequence[str]) -> Label:

@@ -33,6 +33,7 @@ class SavedRun:
         source: Where it was found, from the name of the place that was given: the same wherever the reader stands.
         sweep: Name of the sweep that it belongs to, or None.
         measured: What was measured on its checkpoints, by name.
+        folder: Its folder; None where only the record was kept.
     """
 
     record: RunRecord
@@ -40,6 +41,7 @@ class SavedRun:
     source: str
     sweep: str | None = None
     measured: Mapping[str, Measurement] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -150,6 +152,9 @@ def paths_of(place: str) -> list[Path]:
 def _read_tree(top: Path, found: Found) -> None:
     name = RunFolder("").record.name
     folders = {path.parent for pattern in (name, _JOB) for path in top.rglob(pattern)}
+    # Runs on folds of a run's labels belong to that run.
+    owned = {RunFolder(folder).folds for folder in folders}
+    folders = {folder for folder in folders if folder.parent not in owned}
     for folder in sorted(folders):
         _read_folder(folder, top, found)
     for plan in sorted(top.rglob(_PLAN)):
@@ -174,7 +179,7 @@ def _read_folder(folder: Path, top: Path, found: Found) -> None:
     except (UserError, OSError, ValueError, TypeError, csv.Error) as error:
         found.aside.append(SetAside(shown, "damaged", str(error).replace(str(folder), shown)))
         return
-    _take(SavedRun(record, history, shown, sweep, measured), found)
+    _take(SavedRun(record, history, shown, sweep, measured, folder), found)
 
 
 def _read_file(path: Path, found: Found) -> None:
