@@ -19,7 +19,7 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_give_what_they_say(name: str, tmp_path):
     given = {}
-    if name in ("alasca_pl.runs.load", "alasca_pl.runs.audit"):
+    if name in ("alasca_pl.runs.load", "alasca_pl.runs.audit", "alasca_pl.runs.compare_scores"):
         train(tmp_path, "epochs=1")
         given["folder"] = tmp_path
     assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0

@@ -125,7 +125,7 @@ def test_runs_that_cannot_be_measured_are_named(tree, tmp_path: Path):
     assert "clean labels are unknown" in str(compared.document(pictures=False))
     with pytest.raises(UserError, match="no run is left whose scores can be measured"):
         compare_scores([runs / "unknown"], Question())
-    with pytest.raises(UserError, match="these runs differ outside rows, columns and seed: noise.rate"):
+    with pytest.raises(UserError, match="these runs differ outside rows, columns and seed"):
         compare_scores([runs / "none_0.1_0", runs / "none_0.4_0"], Question(rows=("alasca",), cols=()))
 
 

@@ -103,7 +103,7 @@ def compare_scores(
     Example:
         With the folder of a finished run on 8 x 8 digits as ``folder``:
 
-        >>> compared = compare_scores([folder], Question())
+        >>> compared = compare_scores([folder], Question(rows=("noise",), cols=("rate",)))
         >>> {"margin", "last_loss"} <= set(compared.rows.scores)
         True
     """
