@@ -22,6 +22,9 @@ def test_examples_give_what_they_say(name: str, tmp_path):
     if name in ("alasca_pl.runs.load", "alasca_pl.runs.audit", "alasca_pl.runs.compare_scores"):
         train(tmp_path, "epochs=1")
         given["folder"] = tmp_path
+    if name == "alasca_pl.runs.export":
+        train(tmp_path, "epochs=1")
+        given["run"] = alasca_pl.load_run(tmp_path)
     assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0
 
 

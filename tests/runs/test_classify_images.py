@@ -90,7 +90,8 @@ def test_the_command_writes_a_table(trained: Path):
         (["run", "nothing"], "no file or folder nothing"),
         (["run", "run/checkpoints"], "no image in run/checkpoints"),
         (["run"], "takes the folder of a run and images"),
-        (["run", "images", "rule=main"], "unknown option rule="),
+        (["run", "images", "rules=main"], "unknown option rules="),
+        (["run", "images", "rule=median"], "unknown prediction rule 'median'; choose one of main"),
         (["run", "images", "checkpoint=first"], "unknown checkpoint=first"),
     ):
         outcome = command(trained, *arguments, entry="predict")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alasca_pl.core import interrupts, threads
 
-__all__ = ["CONF_DIR", "audit", "evaluate", "measure", "noise", "predict", "report", "sweep", "train"]
+__all__ = ["CONF_DIR", "audit", "evaluate", "export", "measure", "noise", "predict", "report", "sweep", "train"]
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # In a source checkout the configs lie beside src; in an installed package, inside it.
@@ -52,6 +52,14 @@ def predict() -> None:
         from alasca_pl.cli import predict_command
 
         predict_command.predict()
+
+
+def export() -> None:
+    """``alasca-export``: write a run as one file for other programs."""
+    with _stopping_well():
+        from alasca_pl.cli import export_command
+
+        export_command.export()
 
 
 def report() -> None:

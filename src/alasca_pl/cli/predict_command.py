@@ -14,6 +14,7 @@ alasca-predict: classify images with a run.
 
 Options:
   output=FILE               write the csv, which must not exist, instead of printing it
+  rule=main                 main, ensemble_all (all heads), main_last; by default the run's own
   checkpoint=last           last or best
   device=auto               auto, cpu, cuda
   workers=0                 processes that decode images; 0 decodes in this one
@@ -23,7 +24,7 @@ Examples:
   alasca-predict runs/first new_images
   alasca-predict runs/first a.jpg b.jpg checkpoint=best output=labels.csv"""
 
-_OPTIONS = ("output", "checkpoint", "device", "workers", "trust")
+_OPTIONS = ("output", "rule", "checkpoint", "device", "workers", "trust")
 
 
 def predict() -> None:
@@ -63,7 +64,9 @@ def _predicted(places: list[str], options: dict[str, str], workers: int, trust: 
     if checkpoint not in ("last", "best"):
         raise UserError(f"unknown checkpoint={checkpoint}; choose one of last, best")
     run = load_run(places[0], checkpoint, trust)
-    found = predict_images(run, paths, device=options.get("device", "auto"), num_workers=workers)
+    found = predict_images(
+        run, paths, device=options.get("device", "auto"), num_workers=workers, rule=options.get("rule")
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "label", "probability"))

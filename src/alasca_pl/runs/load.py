@@ -15,9 +15,12 @@ from alasca_pl.core.record import RunRecord
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.types import DataFacts
+from alasca_pl.models.network import Network
 from alasca_pl.training.module import NoisyLabelModule
 
 if TYPE_CHECKING:
+    from alasca_pl.runs.classifier import Classifier
+    from alasca_pl.runs.export import Exported
     from alasca_pl.runs.predict import Images, Predictions
 
 
@@ -55,12 +58,42 @@ class LoadedRun:
         return Normalise(self.facts.mean, self.facts.std).to(images.device)(images)
 
     def predict(
-        self, images: "Images", batch_size: int = 256, device: str = "auto", num_workers: int = 0
+        self,
+        images: "Images",
+        batch_size: int = 256,
+        device: str = "auto",
+        num_workers: int = 0,
+        rule: str | None = None,
     ) -> "Predictions":
         """Classify images, given as pixels or as paths of files; see ``predict_images``."""
         from alasca_pl.runs.predict import predict_images
 
-        return predict_images(self, images, batch_size, device, num_workers)
+        return predict_images(self, images, batch_size, device, num_workers, rule)
+
+    def classifier(self, rule: str | None = None) -> "Classifier":
+        """A plain module from pixels, uint8 (B, C, H, W), to probabilities (B, K), to be traced or exported.
+
+        Args:
+            rule: Which heads are averaged: ``main``, ``ensemble_all`` or ``main_last``; None for the run's own rule. The mean is
+                always over all networks.
+
+        Returns:
+            A copy in evaluation mode, which later changes of the run do not reach.
+
+        Raises:
+            UserError: If the rule is unknown, or needs auxiliary heads and the run has none.
+        """
+        from alasca_pl.runs.classifier import Classifier, chosen_rule
+
+        networks: list[Network] = list(self.module.method.networks)  # type: ignore[arg-type]
+        chosen = chosen_rule(self.module, rule)
+        return Classifier(networks, self.facts.mean, self.facts.std, chosen, self.module.predict_average)
+
+    def export(self, form: str, output: str | Path | None = None, rule: str | None = None) -> "Exported":
+        """Write the run as one file that needs nothing of this package; see ``export_run``."""
+        from alasca_pl.runs.export import export_run
+
+        return export_run(self, form, output, rule)
 
 
 def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedRun:

@@ -16,7 +16,9 @@ from alasca_pl.data.eval_batches import EvalFiles
 from alasca_pl.data.images import EXTENSIONS, ImageError, PathImages
 from alasca_pl.data.samples import as_images
 from alasca_pl.data.views import SMALL, make_view
+from alasca_pl.runs.classifier import chosen_rule, probabilities
 from alasca_pl.runs.stored import device_of
+from alasca_pl.training.predict import predict
 
 if TYPE_CHECKING:
     from alasca_pl.runs.load import LoadedRun
@@ -51,9 +53,14 @@ class Predictions:
 
 @torch.no_grad()
 def predict_images(
-    run: "LoadedRun", images: Images, batch_size: int = 256, device: str = "auto", num_workers: int = 0
+    run: "LoadedRun",
+    images: Images,
+    batch_size: int = 256,
+    device: str = "auto",
+    num_workers: int = 0,
+    rule: str | None = None,
 ) -> Predictions:
-    """Classify images by the run's own rule (``predict.rule``), prepared as for its evaluation.
+    """Classify images, prepared as for the run's evaluation, by the mean over its networks and the heads of a rule.
 
     Args:
         run: The run.
@@ -62,26 +69,29 @@ def predict_images(
         batch_size: Size of the batches.
         device: See ``device_of``.
         num_workers: Processes that decode files; 0 decodes in this one.
+        rule: Which heads are averaged, see ``training.predict.predict``; None for the run's own rule, ``predict.rule``.
 
     Raises:
-        UserError: If there are no images, one cannot be read, or their shape is another than the run's.
+        UserError: If the rule does not fit, there are no images, one cannot be read, or their shape is another than the run's.
     """
     if not len(images):
         raise UserError("there are no images to classify")
     place = device_of(device)
     module = run.module.to(place)
+    chosen, average = chosen_rule(module, rule), module.predict_average
     if isinstance(images, Tensor | np.ndarray):
         batches = _of_pixels(run, images, batch_size)
     else:
         batches = _of_files(run, images, batch_size, num_workers)
     try:
-        scores = [module(batch.to(place)).float().cpu() for batch in batches]
+        scores = [
+            predict([network(batch.to(place)) for network in module.method.networks], chosen, average).float().cpu()
+            for batch in batches
+        ]
     except (ImageError, OSError) as error:
         raise UserError(str(error).strip().splitlines()[-1]) from error
     joined = torch.cat(scores)
-    # Averaged probabilities are probabilities; averaged logits are not yet.
-    probs = joined if module.predict_average == "probs" else joined.softmax(dim=1)
-    return Predictions(joined.argmax(dim=1).numpy(), probs.numpy(), run.facts.class_names)
+    return Predictions(joined.argmax(dim=1).numpy(), probabilities(joined, average).numpy(), run.facts.class_names)
 
 
 def _of_pixels(run: "LoadedRun", images: Tensor | npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
