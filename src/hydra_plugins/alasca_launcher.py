@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from alasca_pl.core.overrides import in_quotes, option_name, passed_on, quoted
+from alasca_pl.core.terminal import printable, say, say_text
 
 if TYPE_CHECKING:
     from alasca_pl.sweeps.composed import ComposedJobs
@@ -162,17 +163,18 @@ class LocalLauncher(Launcher):
             if self.dry_run:
                 from alasca_pl.sweeps.overview import dry_run
 
-                print(dry_run(placed, settings.limit))
+                say_text(dry_run(placed, settings.limit))
                 sys.exit(0)
             kept.save()
             self._note_line(sweep, asked)
             results = self._run(sweep, placed, settings)
         except UserError as error:
-            raise CompactHydraException(str(error)) from error
+            raise CompactHydraException(printable(error, lines=True)) from error
         except pool.Interrupted as stop:
             done = sum(result.outcome == "finished" for result in stop.results)
-            print(
-                f"interrupted: {done} of {len(stop.results)} jobs are finished; the same line goes on:\n  {command_line(sweep)}",
+            say(
+                f"interrupted: {done} of {len(stop.results)} jobs are finished; the same line goes on:",
+                f"  {command_line(sweep)}",
                 file=sys.stderr,
             )
             sys.exit(128 + stop.signal)
@@ -312,7 +314,7 @@ class LocalLauncher(Launcher):
             returns.append(answer)
         if not bad and self.view != "none":
             ran = sum(result.ran for result in results)
-            print(f"{len(results)} of {len(results)} jobs are finished, {ran} of them now: {sweep}")
+            say(f"{len(results)} of {len(results)} jobs are finished, {ran} of them now: {sweep}")
         return returns
 
 

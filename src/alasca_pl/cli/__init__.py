@@ -1,11 +1,13 @@
 """Commands. What they import is imported by the call, so that signals are heeded from the first moment."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from alasca_pl.core import interrupts, threads
+from alasca_pl.core.terminal import PrintableRecord, say
 
 __all__ = ["CONF_DIR", "audit", "evaluate", "export", "measure", "noise", "predict", "report", "sweep", "train"]
 
@@ -91,15 +93,19 @@ def _stopping_well() -> Iterator[None]:
     """End with one line and the status that shells give, should the command be told to stop."""
     interrupts.install()
     threads.stop_spinning()
+    plain = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(PrintableRecord)
     try:
         yield
     except interrupts.Interrupted as stop:
         advice = stop.advice or "nothing has to be kept; the same command starts again"
         sys.stdout.flush()
-        print(f"interrupted; {advice}", file=sys.stderr)
+        say(f"interrupted; {advice}", file=sys.stderr)
         # Signals that come while the interpreter ends have nothing to stop any more, so they are still taken.
         sys.exit(stop.status)
     except BaseException:
         interrupts.uninstall()
         raise
+    finally:
+        logging.setLogRecordFactory(plain)
     interrupts.uninstall()

@@ -7,6 +7,7 @@ from typing import Any
 
 from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, question_values, quieten, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import say, say_text
 
 _HELP = """\
 alasca-audit: which labels of a run are likely wrong, how many, and what happens to those that people decide on.
@@ -83,12 +84,11 @@ def _audit(arguments: Sequence[str]) -> None:
     )
     from alasca_pl.audit.words import lines_of
 
-    print(*lines_of(result.audit, result.recall), sep="\n")
-    print()
-    print(f"page to decide on labels: {next(file for file in result.files if file.name == PAGE)}")
+    say(*lines_of(result.audit, result.recall), "")
+    say(f"page to decide on labels: {next(file for file in result.files if file.name == PAGE)}")
     for name, command in result.commands.items():
-        print(f"{name}: {command}")
-    print(f"after the review: {shlex.join(['alasca-audit', 'apply', 'decisions.csv', str(result.files[0].parent)])}")
+        say(f"{name}: {command}")
+    say(f"after the review: {shlex.join(['alasca-audit', 'apply', 'decisions.csv', str(result.files[0].parent)])}")
 
 
 def _apply(arguments: Sequence[str]) -> None:
@@ -112,8 +112,8 @@ def _apply(arguments: Sequence[str]) -> None:
         data = open_audited_data(audit, _source(options), flag("trust", options.get("trust", "false").lower()))
     written, command = write_labels(audit, data, labels, target)
     counts = {action: int((decisions.action == action).sum()) for action in ("keep", "relabel", "drop", "unsure")}
-    print(", ".join(f"{count:,} {action}" for action, count in counts.items()))
-    print(f"{written}: {command}")
+    say(", ".join(f"{count:,} {action}" for action, count in counts.items()))
+    say(f"{written}: {command}")
 
 
 def _estimate(arguments: Sequence[str]) -> None:
@@ -130,9 +130,9 @@ def _estimate(arguments: Sequence[str]) -> None:
     _check_file(Path(places[1]))
     audit = Audit.load(find_audit(Path(places[0])))
     found = review(audit, read_decisions(Path(places[1]), audit))
-    print(*lines_of_review(found), sep="\n")
+    say(*lines_of_review(found))
     if found.transition is not None:
-        print(matrix_text(found, audit.class_names), end="")
+        say_text(matrix_text(found, audit.class_names), end="")
 
 
 def _compare(arguments: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import printable, say_text
 
 
 @contextlib.contextmanager
@@ -30,7 +31,9 @@ def one_message() -> Iterator[None]:
             name = str(getattr(error, "full_key", "") or "")
             text = f"{name} has no value; give it as {name}=..."
         sys.stdout.flush()
-        print(f"error: {text}\n(HYDRA_FULL_ERROR=1 shows where it came from)", file=sys.stderr)
+        # Messages of Hydra have several lines.
+        text = printable(text, lines=not isinstance(error, UserError))
+        say_text(f"error: {text}\n(HYDRA_FULL_ERROR=1 shows where it came from)", file=sys.stderr)
         sys.exit(1)
 
 
@@ -128,7 +131,7 @@ def words_or_help(text: str) -> list[str]:
     words = sys.argv[1:]
     if words and not any(word in ("-h", "--help") for word in words):
         return words
-    print(text)
+    say_text(text)
     return []
 
 

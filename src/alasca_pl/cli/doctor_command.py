@@ -5,13 +5,13 @@ from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config
 from alasca_pl.cli.composition import NO_FOLDER, compose_command
 from alasca_pl.cli.refusals import in_one_line
+from alasca_pl.cli.tables import show
 from alasca_pl.core.errors import UserError
 
 
@@ -36,6 +36,6 @@ def _doctor(cfg: DictConfig) -> None:
         from alasca_pl.runs.doctor import examine, render
 
         findings = examine(config, composed.choices, Path(composed.run_dir).expanduser().absolute())
-    Console(soft_wrap=True).print(render(findings))
+    show(render(findings))
     if any(finding.status == "missing" for finding in findings):
         sys.exit(1)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config
 from alasca_pl.cli.refusals import composed, in_one_line
+from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
 
 
@@ -38,4 +38,4 @@ def _evaluate(cfg: DictConfig) -> None:
             trust=config["trust"],
             output=Path(config["output"]) if config["output"] else None,
         )
-    Console(soft_wrap=True).print(render_evaluation(result))
+    show(render_evaluation(result))

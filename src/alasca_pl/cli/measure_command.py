@@ -5,6 +5,7 @@ from typing import Any
 
 from alasca_pl.cli.common import find_own_parts, flag, one_message, places_and_options, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import say
 
 _HELP = """\
 alasca-measure: norms of representations and of their Jacobians, by sample, at checkpoints of finished runs.
@@ -64,9 +65,9 @@ def _measure(arguments: Sequence[str]) -> None:
     requests = [Request(what=what, **settings) for what in whats]
     files, lacking = checkpoints_in(places, requests[0].checkpoint)
     for run in lacking:
-        print(f"{run}: has no checkpoint {requests[0].checkpoint}.ckpt")
+        say(f"{run}: has no checkpoint {requests[0].checkpoint}.ckpt")
     for path, outcome in measure_checkpoints(files, requests, source, options.get("device", "auto"), trust, name):
-        print(f"{path}: {outcome}", flush=True)
+        say(f"{path}: {outcome}", flush=True)
 
 
 def _number(name: str, text: str) -> int | None:

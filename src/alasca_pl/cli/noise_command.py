@@ -7,15 +7,16 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import ordered, quote_paths, unquoted
 from alasca_pl.cli.common import find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import compose_command
 from alasca_pl.cli.refusals import in_one_line
+from alasca_pl.cli.tables import show
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.overrides import option_name, quoted
+from alasca_pl.core.terminal import say, say_text
 from alasca_pl.runs.early import check_early
 
 _DATA_GROUPS = ("data", "seed", "experiment", "suggested")
@@ -42,7 +43,7 @@ def noise() -> None:
     """``alasca-noise``: make, inspect and verify files of noisy labels."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_HELP)
+        say_text(_HELP)
         return
     with one_message():
         command, rest = arguments[0], arguments[1:]
@@ -80,7 +81,7 @@ def _inspect_noise(arguments: Sequence[str]) -> None:
         raise UserError(f"alasca-noise inspect has no option {wrong!r}; it takes a file and plot=FILE.png")
     plot = others[-1].removeprefix("plot=") if others else ""
     shown = inspect_noise_file(Path(file), Path(plot) if plot not in ("", "null") else None)
-    Console(soft_wrap=True).print(shown)
+    show(shown)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
@@ -97,7 +98,7 @@ def _make_noise(cfg: DictConfig) -> None:
         overrides = HydraConfig.get().overrides.task
         chosen = [unquoted(item) for item in overrides if option_name(item).split(".")[0] in _DATA_GROUPS]
         shown = make_noise_file(config, output, picture, chosen)
-    Console(soft_wrap=True).print(shown)
+    show(shown)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="noise_command")
@@ -109,4 +110,4 @@ def _verify_noise(cfg: DictConfig) -> None:
 
         quieten()
         agreed = verify_noise_file(Path(config["file"]), config)
-    print(f"{config['file']} fits {config['data']['name']}:", *agreed, sep="\n  ")
+    say(f"{config['file']} fits {config['data']['name']}:", *(f"  {line}" for line in agreed))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import give, say
 
 _HELP = """\
 alasca-predict: classify images with a run.
@@ -47,12 +48,12 @@ def predict() -> None:
         trust = flag("trust", options.get("trust", "false"))
         text = _predicted(places, options, int(workers), trust)
         if output is None:
-            print(text, end="")
+            give(text)
         else:
             from alasca_pl.core.files import write_atomically
 
             write_atomically(output, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
-            print(output)
+            say(output)
 
 
 def _predicted(places: list[str], options: dict[str, str], workers: int, trust: bool) -> str:

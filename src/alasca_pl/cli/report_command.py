@@ -6,6 +6,7 @@ from typing import Any
 
 from alasca_pl.cli.common import one_message, places_and_options, question_values, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import give, say
 
 _HELP = """\
 alasca-report: tables, comparisons and curves of finished runs.
@@ -47,7 +48,7 @@ def report() -> None:
         if arguments[0] == "--verify":
             _verify(arguments[1:])
         else:
-            print(_report(arguments), end="")
+            give(_report(arguments))
 
 
 def _report(arguments: Sequence[str]) -> str:
@@ -85,9 +86,9 @@ def _verify(arguments: Sequence[str]) -> None:
         raise UserError("alasca-report --verify takes the folder of a report")
     differing = verify(Path(arguments[0]), arguments[1:])
     if differing:
-        print(*differing, sep="\n")
+        say(*differing)
         raise UserError(f"{arguments[0]} is not what the records give: {len(differing)} differences")
-    print(f"{arguments[0]}: every number is what the records give")
+    say(f"{arguments[0]}: every number is what the records give")
 
 
 def _number(name: str, text: str) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from alasca_pl.cli.common import one_message
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import say_text
 
 _HELP = """\
 alasca-sweep: look at sweeps of alasca-train -m sweep=NAME, and carry their records elsewhere.
@@ -28,10 +29,10 @@ def sweep() -> None:
     """``alasca-sweep``: look at a sweep, and carry its records elsewhere."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_HELP)
+        say_text(_HELP)
         return
     with one_message():
-        print(_answer(arguments[0], arguments[1:]))
+        say_text(_answer(arguments[0], arguments[1:]))
 
 
 def _answer(command: str, words: list[str]) -> str:

@@ -15,7 +15,6 @@ from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import (
@@ -35,10 +34,12 @@ from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import sweep_arguments
+from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity, job_digest
 from alasca_pl.core.overrides import option_name, passed_on, quoted
+from alasca_pl.core.terminal import say, say_text
 from alasca_pl.runs.early import check_devices, check_early
 from alasca_pl.sweeps.process import job_environment
 
@@ -94,7 +95,7 @@ def _train(cfg: DictConfig) -> None:
         check_early(config)
         check_devices(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
+            say("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
         deferred.install()
         # Imported late, so that a wrong option is reported at once.
         from alasca_pl.report.summary import render
@@ -125,9 +126,9 @@ def _train(cfg: DictConfig) -> None:
         record = runs.train(run)
     if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
-        Console(soft_wrap=True).print(render(record, comparison(overrides) if uses_alasca else None))
+        show(render(record, comparison(overrides) if uses_alasca else None))
         if record.noise.kind == "none" and choices.get("data") in OWN_DATA and run.folder.samples.is_file():
-            print(
+            say(
                 f"which labels are likely wrong, on a page to decide: {shlex.join(['alasca-audit', str(run.folder.path)])}"
             )
 
@@ -143,7 +144,7 @@ def _recompose(overrides: Sequence[str]) -> dict[str, Any] | None:
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def _explain(cfg: DictConfig) -> None:
     with one_message():
-        print(explain(compose_command()))
+        say_text(explain(compose_command()))
 
 
 def comparison(overrides: Sequence[str]) -> str:

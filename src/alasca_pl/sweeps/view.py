@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from alasca_pl.core.terminal import printable, say
 from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.job import Job
 
@@ -99,7 +100,7 @@ class Lines:
 
     def _print(self, text: str) -> None:
         if not self.quiet:
-            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+            say(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 class LiveTable(Lines):
@@ -165,7 +166,7 @@ class LiveTable(Lines):
 
     def _print(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._live.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _end_of(name: str, width: int) -> str:
