@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class Audit:
         run: The run's folder.
         root: Folder that names are relative to if they are paths, else None.
         score: Name of the score.
+        second: Further scores by name, larger is more suspicious, (n,); NaN where a label has none.
+        second_counts: How many labels cleanlab takes for wrong, by the number of folds of its probabilities, 0 for those of the
+            final network.
     """
 
     splits: Mapping[str, LabelledSplit]
@@ -62,6 +65,8 @@ class Audit:
     run: str
     root: str | None
     score: str
+    second: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    second_counts: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -93,6 +98,7 @@ class Audit:
             "run": self.run,
             "root": self.root,
             "score": self.score,
+            "second_counts": {str(folds): count for folds, count in self.second_counts.items()},
         }
         arrays: dict[str, Any] = {"about": np.str_(json.dumps(about))}
         for name, split in self.splits.items():
@@ -101,6 +107,7 @@ class Audit:
                 encoded = [str(each).encode("utf-8", "surrogateescape") for each in split.names]
                 arrays[f"split/{name}/names"] = np.array(encoded, dtype=np.bytes_)
         arrays |= {f"suspects/{field.name}": getattr(self.suspects, field.name) for field in fields(Suspects)}
+        arrays |= {f"second/{name}": values for name, values in self.second.items()}
         arrays |= {f"sample/{field.name}": getattr(self.sample, field.name) for field in fields(Sample)}
         if self.planted is not None:
             arrays["planted"] = self.planted
@@ -143,6 +150,8 @@ class Audit:
             run=about["run"],
             root=about["root"],
             score=about["score"],
+            second={name.partition("/")[2]: file[name] for name in file.names if name.startswith("second/")},
+            second_counts={int(folds): count for folds, count in about.get("second_counts", {}).items()},
         )
 
 

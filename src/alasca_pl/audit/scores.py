@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alasca_pl.audit.second import second_meaning
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.sample_file import SampleFile
 
@@ -48,8 +49,8 @@ def meaning_of(name: str) -> str:
     """What a score is; empty for an unknown one."""
     if name in _KNOWN:
         return _KNOWN[name][0]
-    found = _CONFIDENCE.fullmatch(name)
-    return f"minus the confidence of {found[1]} in the given label" if found else ""
+    second, found = second_meaning(name), _CONFIDENCE.fullmatch(name)
+    return second or (f"minus the confidence of {found[1]} in the given label" if found else "")
 
 
 def score_names(file: SampleFile) -> dict[str, str]:

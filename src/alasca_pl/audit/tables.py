@@ -85,9 +85,10 @@ def suspects_table(audit: Audit) -> str:
                 f"{suspects.probability[place]:.4f}",
                 "" if np.isnan(agreement) else f"{agreement:.2f}",
                 suspects.reason(place, names),
+                *("" if np.isnan(values[place]) else f"{values[place]:.6g}" for values in audit.second.values()),
             ]
 
-    return csv_text(SUSPECT_COLUMNS, rows())
+    return csv_text((*SUSPECT_COLUMNS, *(f"{name} (larger = more suspicious)" for name in audit.second)), rows())
 
 
 def _valid(text: str) -> str:

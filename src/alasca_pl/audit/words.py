@@ -7,6 +7,7 @@ import numpy as np
 from alasca_pl.audit.audit import Audit
 from alasca_pl.audit.planted import CAUTION, Recall
 from alasca_pl.audit.review import Fraction, Review, Total
+from alasca_pl.audit.second import agreement
 from alasca_pl.audit.tables import class_pairs, clean, relabelled
 
 _PAIRS = 8
@@ -36,10 +37,26 @@ def lines_of(audit: Audit, recall: Sequence[Recall]) -> list[str]:
         f"without a person, the list relabelled replaces {replaced:,} labels and the list clean leaves out {dropped:,} images; "
         "where networks do not know the classes well, replaced labels may be more often wrong than right: look at the page first"
     )
+    lines += _lines_of_second(audit)
     if recall:
         lines.append("planted errors found among the most suspicious labels:")
         lines += [f"  in the first {each.budget:,}: {each.found} of {each.planted}" for each in recall]
         lines.append(f"  {CAUTION}")
+    return lines
+
+
+def _lines_of_second(audit: Audit) -> list[str]:
+    if not audit.second:
+        return []
+    # Scores of other splits are of another origin.
+    own = np.where(audit.suspects.split == "train", audit.suspects.score, np.nan)
+    told = ", ".join(f"{name} {value:.2f}" for name, value in agreement(own, audit.second).items())
+    lines = [
+        f"agreement of {audit.score} with second scores of the training labels (Spearman's rank correlation): {told}"
+    ]
+    for folds, count in audit.second_counts.items():
+        by = f"networks of {folds} folds" if folds else "the final network, which was trained on most of these labels"
+        lines.append(f"cleanlab takes {count:,} labels for wrong, by {by}")
     return lines
 
 

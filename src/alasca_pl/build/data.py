@@ -30,7 +30,7 @@ def build_data(config: Config) -> NoisyDataModule:
     """
     node = {name: value for name, value in config["data"].items() if name not in (*DATA_FOR_OTHERS, "reader", MARKER)}
     shell = {"_target_": node.pop("_target_")}
-    prepared_takes = _arguments(_PREPARED, "reader", "noise", "plant")
+    prepared_takes = _arguments(_PREPARED, "reader", "noise", "plant", "fold")
     shell_takes = _arguments(shell, "prepared", "seed")
     rest = {name: value for name, value in node.items() if name not in prepared_takes | shell_takes}
     reader = _maker(config["data"]["reader"], **rest)
@@ -39,9 +39,9 @@ def build_data(config: Config) -> NoisyDataModule:
     if unknown:
         known = sorted(prepared_takes | shell_takes | reader_takes)
         raise UserError(f"group data has no option {', '.join(unknown)}; it takes {', '.join(known)}")
-    # Configs that were recorded before there was this option have none.
-    plant = config.get("audit", {}).get("plant", 0.0)
-    prepared = make(_PREPARED | _chosen(node, prepared_takes), reader=reader, noise=make(config["noise"]), plant=plant)
+    # Configs that were recorded before there was the first option have none; only runs on folds have the second one.
+    audit = {name: value for name, value in config.get("audit", {}).items() if name in ("plant", "fold")}
+    prepared = make(_PREPARED | _chosen(node, prepared_takes), reader=reader, noise=make(config["noise"]), **audit)
     return make(shell | _chosen(node, shell_takes), prepared=prepared, seed=config["seed"])
 
 

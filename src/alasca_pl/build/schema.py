@@ -101,7 +101,7 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
         "every_n_steps": _Rule("int | None", least=1, hint="null writes a checkpoint after each epoch only")
     },
     "report": {"last_epochs": _COUNT, "samples": _Rule("bool")},
-    "audit": {"plant": _Rule("float", least=0, most=0.5)},
+    "audit": {"plant": _Rule("float", least=0, most=0.5), "fold": _Rule("str | None")},
     "trainer": {
         "precision": _Rule('Literal["auto"] | _PRECISION_INPUT | None', where="lightning.fabric.connector"),
         "max_epochs": _COUNT,

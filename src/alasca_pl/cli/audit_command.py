@@ -3,11 +3,14 @@
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, question_values, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.terminal import say, say_text
+
+if TYPE_CHECKING:
+    from alasca_pl.core.run_folder import RunFolder
 
 _HELP = """\
 alasca-audit: which labels of a run are likely wrong, how many, and what happens to those that people decide on.
@@ -26,12 +29,15 @@ Options:
   score=margin              what the labels are ranked by: margin, loss, wrong_events, confidence, last_loss, ...
   page=10000                number of suspects on the page
   sample=200                number of labels drawn at random, to estimate how many errors there are
+  with=cleanlab,fine        further scores in suspects.csv: cleanlab (pip install 'alasca-pl[audit]'), fine, or a name as above
+  folds=3                   cleanlab also from networks that have not seen the label: trains as many runs, in RUN/folds
   device=auto               auto, cpu, cuda
   data.root=DIR             where the data is now, if it has moved since the run; also data.path=FILE
   trust=true                allow classes from outside this package in the run's config
 
 Options of compare, whose PLACE is a folder of runs, a sweep, a pattern, or a scores.csv that compare wrote:
   rows=method,alasca        keys of the rows, as in alasca-report; also cols=noise,rate where=KEY=VALUE,... allow=KEY,...
+  with=... folds=...        compute further scores of each run first; those that are known are always compared
   output=DIR                write comparison.md, comparison.csv, pictures, and scores.csv from which all of it is computed
 
 Examples:
@@ -40,9 +46,10 @@ Examples:
   alasca-audit apply decisions.csv first
   alasca-audit estimate first decisions.csv"""
 
-_OPTIONS = ("output", "score", "page", "sample", "device", "data.root", "data.path", "trust")
+_SECOND = ("with", "folds", "device", "data.root", "data.path", "trust")
+_OPTIONS = ("output", "score", "page", "sample", *_SECOND)
 
-_COMPARE = ("rows", "cols", "where", "allow", "output")
+_COMPARE = ("rows", "cols", "where", "allow", "output", *_SECOND)
 
 
 def audit() -> None:
@@ -72,6 +79,8 @@ def _audit(arguments: Sequence[str]) -> None:
         raise UserError("alasca-audit takes the folder of one run; see alasca-audit --help")
     from alasca_pl.runs.audit import PAGE, audit_run
 
+    # Lightning says what it says as soon as it is imported, and networks may be trained here.
+    quieten()
     result = audit_run(
         places[0],
         output=options.get("output"),
@@ -81,6 +90,9 @@ def _audit(arguments: Sequence[str]) -> None:
         source=_source(options),
         device=options.get("device", "auto"),
         trust=flag("trust", options.get("trust", "false").lower()),
+        second=_names(options.get("with", "")),
+        folds=_whole("folds", options.get("folds", "0"), least=0),
+        say=_say,
     )
     from alasca_pl.audit.words import lines_of
 
@@ -143,14 +155,32 @@ def _compare(arguments: Sequence[str]) -> None:
     from alasca_pl.report.render import markdown
     from alasca_pl.runs.compare_scores import check_empty, compare_scores
 
+    quieten()
     output = Path(options["output"]).expanduser() if "output" in options else None
     if output is not None:
         check_empty(output)
-    compared = compare_scores(places, Question(**question_values(options)))
+    compared = compare_scores(places, Question(**question_values(options)), _second_scores(options))
     if output is None:
         print(markdown(compared.document(pictures=False)), end="")
     else:
         print(*compared.write(output), sep="\n")
+
+
+def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | None:
+    """What computes second scores of a run that is compared; None if none are asked for."""
+    tools, folds = _names(options.get("with", "")), _whole("folds", options.get("folds", "0"), least=0)
+    from alasca_pl.runs.second import check_tools, second_scores
+    from alasca_pl.runs.stored import device_of
+
+    check_tools(tools, folds)
+    if not tools:
+        return None
+    place, trust = device_of(options.get("device", "auto")), flag("trust", options.get("trust", "false").lower())
+
+    def compute(folder: "RunFolder") -> None:
+        second_scores(folder, tools, folds, _source(options), place, trust, _say)
+
+    return compute
 
 
 def _check_file(path: Path) -> None:
@@ -166,7 +196,15 @@ def _source(options: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _whole(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{name}={text} is no whole number of at least 1")
+def _whole(name: str, text: str, least: int = 1) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"{name}={text} is no whole number of at least {least}")
     return int(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -12,6 +12,7 @@ from alasca_pl.core.seeds import generator
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.checks import check_number
 from alasca_pl.data.decode import decode_all
+from alasca_pl.data.folds import HELD_OUT, fold_of, read_fold
 from alasca_pl.data.images import LazyImages
 from alasca_pl.data.samples import ImageArrays, ImageFiles, RawData, Split
 from alasca_pl.data.shapes import data_digest, find_shape, load_splits, normalisation
@@ -58,10 +59,12 @@ class PreparedData:
         check: What is checked before training: ``full`` decodes each file, ``header`` reads its header, ``none`` nothing.
         on_corrupt: ``error`` stops at images that cannot be read; ``skip`` leaves them out and logs it.
         plant: Fraction of the training labels in which errors are planted, see ``plant_errors``.
+        fold: ``k/n`` leaves fold k of n out of the training split; None leaves out nothing. Noise is drawn before.
 
     Attributes:
         facts: What the rest of the program must know about the data.
-        splits: Samples by name of the split: ``train``, optionally ``val`` and ``test``, and further test splits.
+        splits: Samples by name of the split: ``train``, optionally ``val`` and ``test``, and further test splits; ``held_out``
+            with ``fold``.
         labels: Labels to train on or to measure against, int64 (N,), by name of the split.
         noisy_labels: Labels of the training split.
         val_labels: Labels of the validation split, or None without one.
@@ -70,6 +73,7 @@ class PreparedData:
         skipped: Names of images that were left out because they cannot be read.
         size: Height and width of the images that are passed to networks.
         channels: 1 or 3.
+        held_out: Positions in the whole training split of the samples in ``held_out``, int64; None without ``fold``.
         needs_resize: Whether images from files have other sizes and must be resized to ``size``.
 
     Raises:
@@ -108,6 +112,7 @@ class PreparedData:
         check: Literal["full", "header", "none"] = "full",
         on_corrupt: Literal["error", "skip"] = "error",
         plant: float = 0.0,
+        fold: str | None = None,
     ) -> None:
         check_number("data.max_train_samples", max_train_samples, 1, may_be_null=True)
         check_number("data.max_test_samples", max_test_samples, 1, may_be_null=True)
@@ -148,6 +153,10 @@ class PreparedData:
         self.labels["train"] = self.noisy_labels.label
         if self.val_labels is not None:
             self.labels["val"] = self.val_labels.label
+        self.held_out: npt.NDArray[np.int64] | None = None
+        if fold is not None:
+            self._hold_out(*read_fold(fold), split_seed)
+            train = self.splits["train"]
         sample = None if mean is not None and std is not None else self._pixel_sample(train)
         to_use_mean, to_use_std = normalisation(sample, self.channels, mean, std)
         self.facts = DataFacts(
@@ -159,10 +168,21 @@ class PreparedData:
             class_names=raw.class_names or tuple(str(k) for k in range(num_classes)),
             mean=tuple(to_use_mean.tolist()),
             std=tuple(to_use_std.tolist()),
-            eval_splits=tuple(split for split in self.splits if split != "train"),
+            eval_splits=tuple(split for split in self.splits if split not in ("train", HELD_OUT)),
             realised_rate=self.noisy_labels.realised_rate,
             class_counts=tuple(np.bincount(self.noisy_labels.label, minlength=num_classes).tolist()),
         )
+
+    def _hold_out(self, number: int, count: int, seed: int) -> None:
+        labels, whole, files = self.noisy_labels, self.splits["train"], self._files.get("train")
+        fold = fold_of(labels.label, count, seed)
+        self.held_out, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        for name, rows in ((HELD_OUT, self.held_out), ("train", kept)):
+            self.splits[name] = whole.take(rows)
+            self.labels[name] = labels.label[rows]
+            if files is not None:
+                self._files[name] = files.take(rows)
+        self.noisy_labels = labels.take(kept)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Observed labels of a training split, their origin, and their difference from the clean labels."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,11 @@ class NoisyLabels:
     data_digest: str | None = None
     own_split: bool = False
     planted_from: Labels | None = None
+
+    def take(self, rows: Labels) -> "NoisyLabels":
+        """Return the labels of some samples."""
+        clean, planted = (None if array is None else array[rows] for array in (self.clean_label, self.planted_from))
+        return replace(self, label=self.label[rows], index=self.index[rows], clean_label=clean, planted_from=planted)
 
     @property
     def realised_rate(self) -> float | None:

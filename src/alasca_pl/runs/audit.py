@@ -1,7 +1,8 @@
 """Audit the labels of a run: which are likely wrong, how many, and files to go on with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from alasca_pl.audit.count import estimate, total
 from alasca_pl.audit.page import Thumbnail, render_page
 from alasca_pl.audit.planted import CAUTION, Recall, recall_of_planted
 from alasca_pl.audit.sample import draw_sample
-from alasca_pl.audit.scores import DEFAULT, score_names
+from alasca_pl.audit.scores import DEFAULT, score_names, suspicion
+from alasca_pl.audit.second import SecondScores
 from alasca_pl.audit.suspects import HEADS, find_suspects
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.evidence import Evidence
@@ -29,9 +31,12 @@ from alasca_pl.data.samples import ImageArrays, ImageFiles
 from alasca_pl.data.thumbnails import thumbnails
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.runs.load import LoadedRun, open_checkpoint
+from alasca_pl.runs.second import check_tools, second_scores
 from alasca_pl.runs.stored import data_of, device_of
 
 PAGE = "audit.html"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ def audit_run(
     source: dict[str, Any] | None = None,
     device: str = "auto",
     trust: bool = False,
+    second: Sequence[str] = (),
+    folds: int = 0,
+    say: Callable[[str], None] = log.info,
 ) -> Result:
     """Audit the labels of a finished run.
 
@@ -75,6 +83,9 @@ def audit_run(
         source: See ``data_of``.
         device: See ``device_of``.
         trust: See ``load_run``.
+        second: Further scores as columns: ``cleanlab``, ``fine``, or other names of ``audit.scores``.
+        folds: See ``second_scores``.
+        say: Told what takes long.
 
     Raises:
         UserError: If the run has no evidence, its data have changed, or the output holds something.
@@ -95,6 +106,9 @@ def audit_run(
     files = {"train": _samples(run_folder)}
     if score not in score_names(files["train"]):
         raise UserError(f"unknown score {score!r}; choose one of {', '.join(score_names(files['train']))}")
+    own = [name for name in second if name in score_names(files["train"])]
+    tools = [name for name in second if name not in own]
+    check_tools(tools, folds, choices=score_names(files["train"]))
     run = open_checkpoint(run_folder.last, trust)
     data = data_of(run, source)
     _check_samples(files["train"], data.noisy_labels, run_folder)
@@ -102,6 +116,8 @@ def audit_run(
     if data.val_labels is not None:
         files["val"] = _validation_file(run, data, data.val_labels, place)
     audit = _judge(files, data, run_folder, score, sample)
+    found = second_scores(run_folder, tools, folds, source, place, trust, say) if tools else SecondScores()
+    audit = _with_second(audit, found.joined(_own_scores(files, own)))
     recall = [] if audit.planted is None else recall_of_planted(audit.planted, len(audit.suspects) + len(audit.planted))
     written, commands = _write(audit, data, target, shown, _remarks(recall, data))
     return Result(audit, written, recall, commands)
@@ -180,6 +196,29 @@ def _judge(files: dict[str, SampleFile], data: NoisyDataModule, folder: RunFolde
         root=_root(data),
         score=score,
     )
+
+
+def _own_scores(files: dict[str, SampleFile], names: Sequence[str]) -> SecondScores:
+    return SecondScores(
+        {
+            split: {name: suspicion(file, name) for name in names if name in score_names(file)}
+            for split, file in files.items()
+        }
+    )
+
+
+def _with_second(audit: Audit, second: SecondScores) -> Audit:
+    """Put second scores beside the suspects."""
+    columns = {name: np.full(len(audit.suspects), np.nan) for scores in second.scores.values() for name in scores}
+    for split, scores in second.scores.items():
+        of_split = audit.suspects.split == split
+        for name, values in scores.items():
+            columns[name][of_split] = values[audit.suspects.row[of_split]]
+    counts: dict[int, int] = {}
+    for by_folds in second.counts.values():
+        for number, count in by_folds.items():
+            counts[number] = counts.get(number, 0) + count
+    return replace(audit, second=columns, second_counts=counts)
 
 
 def _splits(data: NoisyDataModule) -> dict[str, LabelledSplit]:

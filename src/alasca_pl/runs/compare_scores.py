@@ -9,6 +9,7 @@ import numpy as np
 
 from alasca_pl.audit.measures import measure
 from alasca_pl.audit.scores import DEFAULT, meaning_of, score_names, suspicion
+from alasca_pl.audit.second import SecondScores
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically
 from alasca_pl.core.run_folder import RunFolder
@@ -20,6 +21,7 @@ from alasca_pl.report.keys import RULE, text_of
 from alasca_pl.report.render import csv_table, markdown
 from alasca_pl.report.saved import Found, SavedRun, find_runs
 from alasca_pl.report.score_table import MEASURES, ScoreRow, ScoreRows, write_comparison
+from alasca_pl.runs.second import known_second
 
 ROWS = "scores.csv"
 """File with one line per run and score, from which everything else is computed."""
@@ -33,11 +35,13 @@ class ScoredRun:
         samples: What its training showed.
         wrong: Which labels are wrong, (N,).
         counted: Which labels are ranked: those that were trained on and were not planted, (N,).
+        second: Second scores that are known.
     """
 
     samples: SampleFile
     wrong: np.ndarray
     counted: np.ndarray
+    second: SecondScores
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def compare_scores(
                 if prepare is not None:
                     assert entry.run.folder is not None
                     prepare(RunFolder(entry.run.folder))
+                    known[id(entry.run)] = read_scored(entry.run)
                 labels = tuple(map(text_of, row)), tuple(map(text_of, col))
                 rows += _rows_of(entry.run, known[id(entry.run)], *labels, seed)
     return Comparison(ScoreRows(question.rows, question.cols, rows), left_out)
@@ -158,13 +163,14 @@ def read_scored(run: SavedRun) -> ScoredRun:
         counted &= noise.planted_from < 0
     if not 0 < wrong[counted].sum() < counted.sum():
         raise ValueError(f"{int(wrong[counted].sum())} of its {int(counted.sum())} labels are wrong")
-    return ScoredRun(samples, wrong, counted)
+    return ScoredRun(samples, wrong, counted, known_second(folder))
 
 
 def _rows_of(
     run: SavedRun, scored: ScoredRun, row: tuple[str, ...], col: tuple[str, ...], seed: int
 ) -> Iterator[ScoreRow]:
     wrong = scored.wrong[scored.counted]
-    for name in score_names(scored.samples):
-        measures = measure(suspicion(scored.samples, name)[scored.counted], wrong)
+    scores = {name: suspicion(scored.samples, name) for name in score_names(scored.samples)}
+    for name, score in (scores | scored.second.scores.get("train", {})).items():
+        measures = measure(score[scored.counted], wrong)
         yield ScoreRow(row, col, seed, name, len(wrong), int(wrong.sum()), *measures, run.source)
