@@ -240,10 +240,12 @@ def test_lists_of_choices_are_those_of_the_code():
 
 def test_every_rule_is_of_a_value_that_a_shipped_config_has():
     every = [config_for(file.replace("/", "=")) for file in FILES if file.startswith("optim/")]
+    # The second one is set by alasca-audit alone, for runs on folds of another run's labels.
+    not_shipped = (("trainer", "accumulate_grad_batches"), ("audit", "fold"))
     for group, rules in _RULES.items():
         for name in rules:
             nodes = [config if group is None else config[group] for config in every]
-            assert any(name in node for node in nodes) or (group, name) == ("trainer", "accumulate_grad_batches")
+            assert any(name in node for node in nodes) or (group, name) in not_shipped
 
 
 def test_every_value_of_the_groups_that_are_always_there_has_a_rule():
