@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from alasca_pl.cli.arguments import ordered, quote_paths, quoted, resume_arguments, unquoted
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.runs.load import load_run
 from running import TINY, command
@@ -136,7 +137,7 @@ def strangers(nasty, tmp_path):
         folder = tmp_path / "run"
         (folder / "checkpoints").mkdir(parents=True)
         content = torch.load(nasty / "checkpoints" / "last.ckpt", weights_only=True)
-        record = json.loads((nasty / "record.json").read_text())
+        record = unsealed(json.loads((nasty / "record.json").read_text()))
         if where == "checkpoint":
             content["alasca_pl"]["command"]["overrides"] += overrides
             content["alasca_pl"]["command"]["config_dirs"] = list(config_dirs)
@@ -176,7 +177,7 @@ def test_a_strangers_config_calls_nothing_in_any_command(nasty, tmp_path, entry)
 
 def test_records_of_strangers_are_read_and_nothing_in_them_is_called(nasty, tmp_path):
     CANARY.clear()
-    record = json.loads((nasty / "record.json").read_text())
+    record = unsealed(json.loads((nasty / "record.json").read_text()))
     bad = {"_target_": f"{__name__}.sing"}
     record["config"] |= {"criterion": bad, "callbacks": {"x": bad}, "noise": {**record["config"]["noise"], "x": bad}}
     record["overrides"] = FOREIGN

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.record import SCHEMA, DataRecord, NoiseRecord, RunRecord, SessionRecord
 
@@ -42,7 +43,7 @@ def test_what_is_written_is_read_again(tmp_path):
 
 def plain(tmp_path) -> dict:
     record().write(tmp_path / "whole.json")
-    return json.loads((tmp_path / "whole.json").read_text())
+    return unsealed(json.loads((tmp_path / "whole.json").read_text()))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from trees import export_of, make_run, make_tree
 
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import job_digest
 from alasca_pl.report.saved import find_runs
@@ -64,7 +65,7 @@ def test_what_is_not_finished_or_damaged_is_set_aside(tmp_path):
 def test_a_record_whose_figures_are_not_those_of_its_epochs_is_damaged(tmp_path):
     make_run(tmp_path / "a")
     path = tmp_path / "a" / "record.json"
-    content = json.loads(path.read_text())
+    content = unsealed(json.loads(path.read_text()))
     content["metrics"]["mean_of_last"]["test/acc"] += 0.01
     path.write_text(json.dumps(content))
     assert "mean_of_last test/acc" in find_runs([tmp_path]).aside[0].reason

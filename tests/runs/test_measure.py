@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from alasca_pl import load_run
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.run_folder import RunFolder
@@ -106,7 +107,7 @@ def test_nothing_is_overwritten_and_the_same_is_not_measured_twice(fresh):
         list(measure_checkpoints([last], [Request(samples=6)]))
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     # What lies there is of an earlier checkpoint.
-    content = json.loads(path.read_text())
+    content = unsealed(json.loads(path.read_text()))
     content["settings"]["epoch"] = 0
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"other settings \(epoch\)"):
@@ -167,7 +168,7 @@ def test_a_sweep_s_export_takes_measurements_along(fresh, tmp_path):
     assert transfer.import_records(tmp_path / "copy", tmp_path / "all.json") == (1, 0)
     moved = tmp_path / "copy" / fresh.name / "measured" / "jacobian.json"
     assert moved.read_text() == (fresh / "measured" / "jacobian.json").read_text()
-    content = json.loads((tmp_path / "all.json").read_text())
+    content = unsealed(json.loads((tmp_path / "all.json").read_text()))
     content["jobs"][0]["files"]["measured/../../x.json"] = "{}"
     (tmp_path / "bad.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="files that no record has"):
@@ -183,7 +184,7 @@ def test_damaged_measurements_are_refused(fresh, change):
     made = measured(fresh, samples=5)
     path = fresh / "measured" / "damaged.json"
     made.write(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(unsealed(json.loads(path.read_text())) | change))
     with pytest.raises(UserError, match="is no measurement of alasca-measure"):
         Measurement.read(path)
     assert Measurement.read(fresh / "measured" / "jacobian.json") == made

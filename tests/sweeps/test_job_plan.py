@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import command, fake, lines, run
 
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps import overview, transfer
 from alasca_pl.sweeps.capacity import Capacity, visible_gpus
@@ -163,7 +164,7 @@ def test_records_leave_without_the_paths_of_their_machine(tmp_path):
 def test_a_hostile_file_of_records_is_refused(tmp_path, change):
     run(tmp_path / "one", [fake(0)])
     transfer.export_records(tmp_path / "one", tmp_path / "one.json")
-    content = json.loads((tmp_path / "one.json").read_text())
+    content = unsealed(json.loads((tmp_path / "one.json").read_text()))
     content["jobs"][0] |= change
     (tmp_path / "bad.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"bad\.json is no file of alasca-sweep export"):

@@ -14,7 +14,7 @@ from alasca_pl.audit.count import Count
 from alasca_pl.audit.sample import Sample
 from alasca_pl.audit.suspects import Suspects
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import write_archive
 from alasca_pl.core.npz import ArrayFile, open_npz
 
 FILE = "audit.npz"
@@ -111,7 +111,7 @@ class Audit:
         arrays |= {f"sample/{field.name}": getattr(self.sample, field.name) for field in fields(Sample)}
         if self.planted is not None:
             arrays["planted"] = self.planted
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write_archive(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: Path) -> "Audit":

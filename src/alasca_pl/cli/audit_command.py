@@ -161,9 +161,9 @@ def _compare(arguments: Sequence[str]) -> None:
         check_empty(output)
     compared = compare_scores(places, Question(**question_values(options)), _second_scores(options))
     if output is None:
-        print(markdown(compared.document(pictures=False)), end="")
+        say_text(markdown(compared.document(pictures=False)), end="")
     else:
-        print(*compared.write(output), sep="\n")
+        say(*compared.write(output))
 
 
 def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | None:

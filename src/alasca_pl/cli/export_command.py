@@ -2,6 +2,7 @@
 
 from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.terminal import say
 
 _HELP = """\
 alasca-export: write a run as one file that needs nothing of this package.
@@ -47,6 +48,6 @@ def export() -> None:
         found = run.export(places[1], options.get("output"), options.get("rule"))
         about = found.about
         networks = f", mean of {about['networks']} networks" if about["networks"] > 1 else ""
-        print(f"{about['input']}\n{about['output']}, by rule {about['rule']}{networks}")
-        print(f"largest difference from the run: {found.difference:.1e}")
-        print(found.path)
+        say(about["input"], f"{about['output']}, by rule {about['rule']}{networks}")
+        say(f"largest difference from the run: {found.difference:.1e}")
+        say(found.path)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from alasca_pl.core.checksum import seal
 from alasca_pl.core.interrupts import postponed
 
 
@@ -24,7 +25,7 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -39,6 +40,21 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_archive(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a zip archive with its checksum, atomically; see ``core.checksum``.
+
+    Args:
+        path: The file to write.
+        write: Called with the open binary file, to which it writes the archive.
+    """
+
+    def with_checksum(file: BinaryIO) -> None:
+        write(file)
+        seal(file)
+
+    write_atomically(path, with_checksum)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

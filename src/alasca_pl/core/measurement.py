@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 
@@ -64,8 +65,8 @@ class Measurement:
         return [sum(each) / len(each) if each else None for each in groups]
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, atomically."""
-        write_json(path, {"format": FORMAT, **asdict(self)})
+        """Write it as JSON with its checksum, atomically."""
+        write_json(path, sealed({"format": FORMAT, **asdict(self)}))
 
     @classmethod
     def read(cls, path: Path) -> "Measurement":
@@ -88,7 +89,7 @@ class Measurement:
             UserError: If it is damaged; ``where`` is what the message calls it.
         """
         try:
-            content = dict(content)
+            content = dict(unsealed(content))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"its format is not {FORMAT!r}")
             made = cls(**content)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from alasca_pl.core.checksum import check
+
 
 class ArrayFile:
     """Arrays of an ``npz`` file by name.
@@ -46,10 +48,11 @@ def open_npz(path: Path) -> Iterator[ArrayFile]:
     """Open an ``npz`` file for reading; arrays are read on demand.
 
     Raises:
-        ValueError: If the file is damaged or not an ``npz`` file, also while it is read.
+        ValueError: If the file does not have its checksum, is damaged or not an ``npz`` file, also while it is read.
     """
     try:
         # Opened here, because numpy leaves the file open when it turns out to be damaged.
+        check(path)
         with path.open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):

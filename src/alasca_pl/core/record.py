@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 
@@ -158,8 +159,8 @@ class RunRecord:
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON, atomically."""
-        write_json(path, dataclasses.asdict(self))
+        """Write the record as JSON with its checksum, atomically."""
+        write_json(path, sealed(dataclasses.asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
@@ -185,6 +186,10 @@ class RunRecord:
         Raises:
             UserError: If it is damaged or follows another schema.
         """
+        try:
+            content = unsealed(content)
+        except ValueError as error:
+            raise UserError(f"{where} is damaged: {error}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
             raise UserError(

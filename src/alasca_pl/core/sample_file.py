@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import write_archive
 from alasca_pl.core.npz import open_npz
 
 _PREFIX = "evidence/"
@@ -45,7 +45,7 @@ class SampleFile:
             encoded = [str(name).encode("utf-8", "surrogateescape") for name in self.names]
             arrays["names"] = np.array(encoded, dtype=np.bytes_)
         arrays |= {f"{_PREFIX}{name}": array for name, array in self.evidence.items()}
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write_archive(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: Path) -> "SampleFile":

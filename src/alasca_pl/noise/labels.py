@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import write_archive
 from alasca_pl.core.npz import ArrayFile, open_npz
 
 Labels = npt.NDArray[np.int64]
@@ -101,7 +101,7 @@ class NoisyLabels:
             arrays["planted_from"] = np.asarray(self.planted_from, dtype=np.int64)
         if self.data_digest is not None:
             arrays["data_digest"] = np.str_(self.data_digest)
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write_archive(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: Path) -> "NoisyLabels":

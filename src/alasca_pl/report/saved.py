@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import job_digest
 from alasca_pl.core.measurement import Measurement
@@ -184,7 +185,7 @@ def _read_folder(folder: Path, top: Path, found: Found) -> None:
 
 def _read_file(path: Path, found: Found) -> None:
     try:
-        content = json.loads(path.read_text())
+        content = unsealed(json.loads(path.read_text()))
         is_export = isinstance(content, dict) and str(content.get("format", "")).startswith(_EXPORT)
         jobs = list(content["jobs"]) if is_export else []
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 from alasca_pl.core.metric_names import VAL, accuracy
@@ -226,7 +227,7 @@ def is_folder_name(name: str) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON mapping; empty if there is none or it is damaged."""
     try:
-        content = json.loads(path.read_text())
+        content = unsealed(json.loads(path.read_text()))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, Mapping) else {}  # type: ignore[return-value]

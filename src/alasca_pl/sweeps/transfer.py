@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically, write_json
 from alasca_pl.core.paths import path_values
@@ -42,7 +43,7 @@ def export_records(sweep: Path, file: Path) -> int:
             paths = {str(folder.path.absolute()), str(record.get("folder", "")), *path_values(job.get("config"))}
             each = {"folder": folder.path.name, "job": job, "record": record, "files": content}
             jobs.append(_shortened(each, {path: Path(path).name for path in paths if Path(path).is_absolute()}))
-    write_json(file, {"format": _FORMAT, "sweep": sweep.name, "jobs": jobs})
+    write_json(file, sealed({"format": _FORMAT, "sweep": sweep.name, "jobs": jobs}))
     return len(jobs)
 
 
@@ -58,7 +59,7 @@ def import_records(sweep: Path, file: Path) -> tuple[int, int]:
         UserError: If the file is none that ``export_records`` writes.
     """
     try:
-        content = json.loads(file.read_text())
+        content = unsealed(json.loads(file.read_text()))
         if content["format"] != _FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
         jobs = [_checked(each) for each in content["jobs"]]
@@ -78,7 +79,7 @@ def import_records(sweep: Path, file: Path) -> tuple[int, int]:
                 write_atomically(folder.path / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
             write_json(folder.path / JOB, {**each["job"], "imported_from": file.name})
             # Last: it says that the job is done.
-            write_json(folder.run.record, each["record"])
+            write_json(folder.run.record, sealed(each["record"]))
         finally:
             lock.release()
         added += 1

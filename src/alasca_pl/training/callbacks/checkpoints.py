@@ -9,17 +9,17 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import write_archive
 from alasca_pl.core.metric_names import VAL, accuracy
 from alasca_pl.core.run_folder import RunFolder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file and renames it: a killed run leaves the old file or the new one."""
+    """Writes a checkpoint with its checksum, atomically: a killed run leaves the old file or the new one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
         """Write a checkpoint, atomically."""
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        write_archive(Path(path), lambda file: torch.save(checkpoint, file))
 
 
 class _MovableCheckpoint(ModelCheckpoint):
