@@ -23,6 +23,7 @@ JOBS = {
     "figure4b": (4 + 5 + 5 + 5) * 2 * 3,
     "webvision": 2 * 2 * 3,
     "audit_small": 2 * 6 * 3,
+    "audit_retrain": 9 * 3,
 }
 
 

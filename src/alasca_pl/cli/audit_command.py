@@ -19,6 +19,8 @@ alasca-audit: which labels of a run are likely wrong, how many, and what happens
   alasca-audit apply DECISIONS [AUDIT] [output=FILE]
                                                    write the labels as decided; the given ones stay as they are
   alasca-audit estimate AUDIT DECISIONS            what the decisions say about all labels
+  alasca-audit simulate RUN decisions=200 [OPTION=VALUE...]
+                                                   DECISIONS of a reviewer who knows the clean labels, for measuring
   alasca-audit compare PLACE... [OPTION=VALUE...]  which score finds wrong labels best, in runs whose clean labels are known
 
 The audit's page, audit.html, needs a browser and nothing else. It exports DECISIONS. AUDIT is the folder of the audit or of the
@@ -34,6 +36,10 @@ Options:
   device=auto               auto, cpu, cuda
   data.root=DIR             where the data is now, if it has moved since the run; also data.path=FILE
   trust=true                allow classes from outside this package in the run's config
+
+Options of simulate:
+  by=rank                   rank decides on the most suspicious labels, random on labels drawn uniformly
+  output=decisions.csv      the file; it must not exist
 
 Options of compare, whose PLACE is a folder of runs, a sweep, a pattern, or a scores.csv that compare wrote:
   rows=method,alasca        keys of the rows, as in alasca-report; also cols=noise,rate where=KEY=VALUE,... allow=KEY,...
@@ -64,6 +70,7 @@ def audit() -> None:
             "apply": _apply,
             "compare": _compare,
             "estimate": _estimate,
+            "simulate": _simulate,
         }
         # A run may lie in a folder of that name.
         command = commands.get(arguments[0])
@@ -164,6 +171,28 @@ def _compare(arguments: Sequence[str]) -> None:
         say_text(markdown(compared.document(pictures=False)), end="")
     else:
         say(*compared.write(output))
+
+
+def _simulate(arguments: Sequence[str]) -> None:
+    known = ("decisions", "by", "output", "data.root", "data.path", "trust")
+    places, options = parse_words(arguments, known, "alasca-audit")
+    by = options.get("by", "rank")
+    if len(places) != 1 or "decisions" not in options:
+        raise UserError("alasca-audit simulate takes the folder of an audited run and decisions=NUMBER")
+    if by not in ("rank", "random"):
+        raise UserError(f"unknown by={by}; choose rank or random")
+    from alasca_pl.audit.audit import Audit, find_audit
+    from alasca_pl.audit.simulate import simulated_decisions
+    from alasca_pl.audit.tables import write_text
+    from alasca_pl.runs.audit import clean_labels, open_audited_data
+
+    count, output = _whole("decisions", options["decisions"]), Path(options.get("output", "decisions.csv"))
+    audit = Audit.load(find_audit(Path(places[0])))
+    data = open_audited_data(audit, _source(options), flag("trust", options.get("trust", "false").lower()))
+    text, wrong = simulated_decisions(audit, clean_labels(data), count, by)  # type: ignore[arg-type]
+    write_text(output, text)
+    print(f"{wrong:,} of {count:,} labels are wrong: {output}")
+    print(f"labels after these decisions: {shlex.join(['alasca-audit', 'apply', str(output), places[0]])}")
 
 
 def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | None:

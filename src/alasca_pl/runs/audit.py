@@ -317,6 +317,16 @@ def _pixels(data: NoisyDataModule, name: str, rows: npt.NDArray[np.int64]) -> np
     return decode_all(split, prepared.size, prepared.channels, prepared.num_workers).images
 
 
+def clean_labels(data: NoisyDataModule) -> dict[str, npt.NDArray[np.int64]]:
+    """Clean labels by split, of the splits where they are known. For measuring only."""
+    splits = {"train": data.noisy_labels, "val": data.val_labels}
+    return {
+        name: labels.clean_label
+        for name, labels in splits.items()
+        if labels is not None and labels.clean_label is not None
+    }
+
+
 def open_audited_data(audit: Audit, source: dict[str, Any] | None = None, trust: bool = False) -> NoisyDataModule:
     """Read the data of the run that an audit is of."""
     folder = RunFolder(audit.run)
