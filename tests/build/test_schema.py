@@ -27,11 +27,13 @@ NEEDED = {
     "data/npz": ["data.path=x"],
     "data/huggingface": ["data.path=x"],
     "noise/from_file": ["noise.path=x"],
+    "recipe/quick": ["data=folder", "data.root=x", "data.image_size=32"],
+    "recipe/good": ["data=folder", "data.root=x", "data.image_size=200"],
     "noise/matrix": ["noise.matrix=[[0.9,0.1],[0.1,0.9]]"],
 }
 GROUPS = [
     "alasca", "aux", "callbacks", "component", "data", "debug", "experiment", "logger", "method", "model", "noise", "optim",
-    "scale", "setting", "trainer",
+    "recipe", "scale", "setting", "trainer",
 ]  # fmt: skip
 FILES = [f"{group}/{file.stem}" for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))]
 

@@ -44,6 +44,8 @@ NEEDED = {
     ("data", "folder"): ("data.root=x",),
     ("data", "huggingface"): ("data.path=x",),
     ("noise", "from_file"): ("noise.path=x.npz",),
+    ("recipe", "quick"): ("data=folder", "data.root=x", "data.image_size=32"),
+    ("recipe", "good"): ("data=folder", "data.root=x", "data.image_size=32"),
 }
 STAGES = {"none": [], "last": [2], "all": [1, 2]}
 # Without extras installed these cannot be built.

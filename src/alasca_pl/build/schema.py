@@ -100,6 +100,7 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
     "checkpoint": {
         "every_n_steps": _Rule("int | None", least=1, hint="null writes a checkpoint after each epoch only")
     },
+    "early_end": {"patience": _Rule("int | None", least=1, hint="null never ends early")},
     "report": {"last_epochs": _COUNT, "samples": _Rule("bool")},
     "audit": {"plant": _Rule("float", least=0, most=0.5), "fold": _Rule("str | None")},
     "trainer": {
@@ -115,7 +116,9 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
     },
 }
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
-_GROUPS = ("suggested", "optim", "model", "aux", "predict", "checkpoint", "report", "audit", "trainer", "data")
+_GROUPS = (
+    "suggested", "optim", "model", "aux", "predict", "checkpoint", "early_end", "report", "audit", "trainer", "data",
+)  # fmt: skip
 # Nodes with _target_ by name, and whether there may be none.
 _NODES = {
     "noise": False,
@@ -216,7 +219,9 @@ def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
         near = "" if name in top else did_you_mean(name, top, _SLIP)
         if near:
             yield f"there is no option {name}{near}"
-    for group in ("suggested", "optim", "model", "aux", "predict", "checkpoint", "report", "audit"):
+    for group in _GROUPS:
+        if group in ("trainer", "data"):
+            continue
         known = {*_RULES[group], *(name.split(".")[1] for name in _NODES if name.startswith(f"{group}."))}
         for name in config.get(group) or {}:
             near = "" if name in known else did_you_mean(name, known, _SLIP)

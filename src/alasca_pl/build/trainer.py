@@ -7,6 +7,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from alasca_pl.training.callbacks.early_end import EarlyEnd
 from alasca_pl.training.callbacks.guards import ParallelGuard, RankRng
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.callbacks.label_evidence import LabelEvidence
@@ -50,6 +51,8 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
                     else []
                 ),
                 *(make(node) for node in config["callbacks"].values() if node),
+                # Configs that were recorded before there was this option have none.
+                EarlyEnd(config.get("early_end", {}).get("patience")),
                 # After all callbacks that log at the end of an epoch.
                 History(folder.metrics),
                 RankRng(config["seed"]),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from alasca_pl.cli import places
 from alasca_pl.cli.config_files import parsed_once
 from alasca_pl.cli.constants import Applied, Noise, merged_values, noise_of, remarks, select
+from alasca_pl.cli.recipes import choose
 from alasca_pl.cli.refusals import composed as hydra_has_composed
 from alasca_pl.cli.refusals import one_line
 from alasca_pl.core.errors import UserError
@@ -22,6 +24,7 @@ places.register()
 # A place in the defaults list, above the methods and below presets. It is empty until the constants are known.
 _GROUP = "applied_constants"
 _NODE = "constants"
+_RECIPE = "recipe"
 
 
 class Composed(NamedTuple):
@@ -35,6 +38,7 @@ class Composed(NamedTuple):
         name: Name of the primary config.
         overrides: Options of the command line, and the one that puts the constants in place.
         run_dir: Hydra's folder for the output.
+        recipe: Those of ``overrides`` that a recipe has put before the command line's.
     """
 
     config: DictConfig
@@ -44,6 +48,7 @@ class Composed(NamedTuple):
     name: str
     overrides: list[str]
     run_dir: str
+    recipe: list[str]
 
 
 def compose_config(name: str, overrides: Sequence[str]) -> Composed:
@@ -51,21 +56,34 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
 
     Hydra chooses files by the names of groups, before values such as ``noise.path`` exist. Constants depend on values, so
     they can only be chosen afterwards. The second composition puts them above the method and below trainer, presets and
-    command line, which overrule them.
+    command line, which overrule them. A recipe depends on the images in the same way; its options are put before those of the
+    command line.
 
     Args:
         name: Name of the primary config.
         overrides: Options of the command line.
 
     Raises:
-        UserError: If ``constants`` is not of the form that ``select`` describes.
+        UserError: If ``constants`` is not of the form that ``select`` describes, or a recipe does not fit the data.
     """
     config, choices, run_dir = _compose(name, overrides)
+    added: list[str] = []
+    of_recipe: list[str] = []
+    if config.get(_RECIPE):
+        data_node = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+        by_size = OmegaConf.to_container(config[_RECIPE], resolve=True)
+        added, remark = choose(choices[_RECIPE], by_size, data_node, choices["data"], overrides)  # type: ignore[arg-type]
+        of_recipe = [remark]
+        overrides = [*added, *overrides]
+        try:
+            config, choices, run_dir = _compose(name, overrides)
+        except HydraException as error:
+            raise UserError(f"{one_line(error, overrides)} ({remark}; model=... chooses another network)") from error
     entries = OmegaConf.to_container(config[_NODE], resolve=False) if config.get(_NODE) else {}
     data = OmegaConf.select(config, "data.name", throw_on_missing=False)
     noise = _noise(config)
     applied = select(entries, data, noise, choices.get("scale"))  # type: ignore[arg-type]
-    said = remarks(str(choices.get("method")), entries, applied, data, noise)  # type: ignore[arg-type]
+    said = of_recipe + remarks(str(choices.get("method")), entries, applied, data, noise)  # type: ignore[arg-type]
     overrides = list(overrides)
     if applied:
         overrides.append(f"{_GROUP}=chosen")
@@ -73,8 +91,9 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
             config, choices, run_dir = _compose(name, overrides)
     with open_dict(config):
         config.pop(_NODE, None)
+        config.pop(_RECIPE, None)
     choices.pop(_GROUP, None)
-    return Composed(config, choices, applied, said, name, overrides, run_dir)
+    return Composed(config, choices, applied, said, name, overrides, run_dir, added)
 
 
 @contextlib.contextmanager

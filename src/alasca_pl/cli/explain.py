@@ -61,7 +61,9 @@ def origins(composed: Composed) -> dict[tuple[Any, ...], str]:
             value = override.value()
             for word in reversed(override.key_or_group.split(".")):
                 value = {word: value}
-            _note(found, value, f"option {override.input_line}")
+            is_recipe = override.input_line in composed.recipe
+            source = f"recipe {composed.choices['recipe']}:" if is_recipe else "option"
+            _note(found, value, f"{source} {override.input_line}")
     return found
 
 

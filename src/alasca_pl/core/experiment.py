@@ -23,7 +23,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 # What may change when a run is continued, besides its paths: hardware, logging and callbacks. The number of epochs may
 # change too, because any schedule that depends on it has its own value in the config, which may not change.
 _MAY_CHANGE = (
-    "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "trainer.max_epochs",
+    "ckpt_path", "checkpoint", "callbacks", "logger", "report", "epochs", "early_end", "trainer.max_epochs",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.benchmark", "threads",
     "data.download", "data.eval_batch_size", "data.num_workers", "data.check",
@@ -63,7 +63,7 @@ _WITHOUT_EFFECT = (
     *(
         name
         for name in _MAY_CHANGE
-        if name not in ("epochs", "trainer.max_epochs", "trainer.devices", "trainer.num_nodes")
+        if name not in ("epochs", "early_end", "trainer.max_epochs", "trainer.devices", "trainer.num_nodes")
     ),
 )
 

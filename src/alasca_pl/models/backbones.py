@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from alasca_pl.models.norms import norm_layer
+from alasca_pl.models.weights import require_timm_weights
 
 
 class Backbone(nn.Module):
@@ -91,6 +92,11 @@ def torchvision_resnet(
     try:
         weights = get_model_weights(name).DEFAULT if pretrained else None
         net = get_model(name, weights=weights, norm_layer=make_norm)
+    except OSError as error:
+        raise ValueError(
+            f"the pretrained weights of {name} cannot be downloaded: {getattr(error, 'reason', error)}; connect to the "
+            "internet once, or train from scratch with model.backbone.pretrained=false"
+        ) from error
     except TypeError as error:
         raise ValueError(f"torchvision's {name!r} is not a ResNet; use model=timm for other families") from error
     except ValueError as error:
@@ -176,7 +182,8 @@ class TimmBackbone(Backbone):
             powers of two.
 
     Raises:
-        ValueError: If timm is not installed, or knows no such model, or the model has no such feature maps or modules.
+        ValueError: If timm is not installed, or knows no such model, or the model has no such feature maps or modules, or its
+            weights cannot be had.
     """
 
     def __init__(
@@ -197,6 +204,8 @@ class TimmBackbone(Backbone):
             close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
             raise ValueError(f"timm has no model {name!r}; similar: {close}")
         extra = dict(options or {})
+        if pretrained:
+            require_timm_weights(name, extra)
         self._stage_names: tuple[str, ...] = tuple(modules or ())
         if modules is not None:
             if out_indices is not None or not self._stage_names:

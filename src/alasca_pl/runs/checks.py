@@ -11,6 +11,7 @@ from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.training.callbacks.early_end import EarlyEnd
 from alasca_pl.training.callbacks.history import History
 
 
@@ -67,8 +68,15 @@ def check_config(old: Config, new: Config, recompose: Callable[[], Mapping[str, 
 
 
 def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config) -> None:
-    """Raise ``UserError`` if a checkpoint has all epochs that are asked for."""
+    """Raise ``UserError`` if a checkpoint has all epochs that are asked for, or training ended early."""
     done = len(stored["callbacks"][History.__qualname__]["rows"])
+    patience = config.get("early_end", {}).get("patience")
+    waited = stored["callbacks"].get(EarlyEnd.__qualname__, {}).get("waited", 0)
+    if patience is not None and waited >= patience:
+        raise UserError(
+            f"training ended early after {done} epochs, {waited} of them without a better accuracy on the validation split; "
+            "early_end.patience=null goes on"
+        )
     asked, name = config["trainer"]["max_epochs"], "trainer.max_epochs"
     if asked == config["epochs"]:
         name = "epochs"

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from alasca_pl.build.data import build_data
-from alasca_pl.build.make import Config, absorb_files
+from alasca_pl.build.make import Config, absorb_files, make
 from alasca_pl.build.module import build_module, connect, oracle_slots
 from alasca_pl.build.precision import resolve_precision
 from alasca_pl.build.trainer import build_trainer
@@ -124,6 +124,9 @@ def _prepare(
         again = None if recompose is None else lambda: recompose(overrides)
         check_config(stored[CHECKPOINT_KEY]["config"], config, again)
         check_epochs(stored, previous, config)
+    if config["model"]["backbone"].get("pretrained"):
+        # Weights that cannot be had are reported before images are decoded for minutes.
+        make(config["model"]["backbone"], in_channels=3)
     L.seed_everything(config["seed"] % 2**32, verbose=False)
     data = build_data(config)
     if stored is not None:

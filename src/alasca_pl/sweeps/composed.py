@@ -44,8 +44,8 @@ class ComposedJobs:
         return (found["config"], found["choices"]) if isinstance(found, dict) else None
 
     def put(self, overrides: Sequence[str], config: dict[str, Any], choices: dict[str, Any]) -> None:
-        """Remember a job, unless its overrides refer to what may change."""
-        if any("${" in item for item in overrides):
+        """Remember a job, unless its overrides refer to what may change, or a recipe looks at images."""
+        if any("${" in item for item in overrides) or choices.get("recipe"):
             return
         # Keys become strings in JSON, which makes no difference to what identifies a job; other values might.
         content = json.loads(json.dumps({"config": config, "choices": choices}, default=str))

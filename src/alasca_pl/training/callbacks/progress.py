@@ -12,10 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from alasca_pl.core.metric_names import ACC_OBSERVED, LOSS, TEST, VAL, accuracy
 
 log = logging.getLogger("alasca_pl")
+# How long the run takes is told from the steps after so many, measured for so many seconds or to the end of the epoch.
+_WARM_UP, _MEASURED = 5, 3.0
 
 
 class RunProgress(L.Callback):
     """A bar over the whole run with epoch, loss, accuracies and time left; without a terminal, one log line per epoch.
+
+    Within the first epoch one line tells how long the run will take.
 
     Args:
         bar: Whether to draw the bar; None draws it if standard error is a terminal.
@@ -25,11 +29,16 @@ class RunProgress(L.Callback):
         self._bar = sys.stderr.isatty() if bar is None else bar
         self._progress: Progress | None = None
         self._start = 0.0
-        self._first_epoch = 0
+        self._first_epoch, self._first_step = 0, 0
+        self._said_duration = False
+        # Where the measurement of steps begins: time and global step.
+        self._measured_from = (0.0, 0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.monotonic()
         self._first_epoch = trainer.current_epoch
+        self._first_step = trainer.global_step
+        self._measured_from = (self._start, self._first_step)
         if not self._bar or not trainer.is_global_zero:
             return
         self._progress = Progress(
@@ -49,6 +58,8 @@ class RunProgress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.is_global_zero and not self._said_duration:
+            self._say_duration(trainer, batch_idx + 1 == trainer.num_training_batches)
         if self._progress is not None:
             task = self._progress.task_ids[0]
             done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
@@ -56,6 +67,24 @@ class RunProgress(L.Callback):
             if not self._progress.tasks[0].fields["metrics"]:
                 # Until the first epoch is evaluated, only the loss is shown.
                 self._progress.update(task, metrics=f"loss {float(outputs['loss']):.3f}")
+
+    def _say_duration(self, trainer: L.Trainer, ends_epoch: bool) -> None:
+        now, step = time.monotonic(), trainer.global_step
+        if step - self._first_step == _WARM_UP and not ends_epoch:
+            # What is loaded or compiled once is left out.
+            self._measured_from = (now, step)
+        start, first = self._measured_from
+        is_enough = step - self._first_step > _WARM_UP and now - start >= _MEASURED
+        if step == first or not (is_enough or ends_epoch):
+            return
+        self._said_duration = True
+        epochs = (trainer.max_epochs or 0) - self._first_epoch
+        seconds = (now - start) / (step - first) * int(trainer.num_training_batches) * epochs
+        text = f"about {_roughly(seconds)} for {epochs} epoch{'s' * (epochs != 1)}"
+        if self._progress is None:
+            log.info("%s", text)
+        else:
+            self._progress.console.print(text)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -93,3 +122,14 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _roughly(seconds: float) -> str:
+    """A duration in words, to about a tenth."""
+    if seconds < 90:
+        shown, unit = f"{max(1, round(seconds))}", "second"
+    elif seconds < 90 * 60:
+        shown, unit = f"{round(seconds / 60)}", "minute"
+    else:
+        shown, unit = f"{seconds / 3600:.1f}", "hour"
+    return f"{shown} {unit}{'s' * (shown != '1')}"
