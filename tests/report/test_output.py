@@ -76,6 +76,14 @@ def test_all_forms_hold_the_same_cells_and_need_no_other_file(tmp_path):
         assert latex.count(r" \\") == 1 + len(table.rows) and r"$\pm$" in (folder / "results.tex").read_text()
 
 
+def test_the_text_shows_the_pictures_beside_it(tmp_path):
+    make_tree(tmp_path / "runs")
+    folder = written(tmp_path)
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (folder / "report.md").read_text())
+    drawn = {path.relative_to(folder).as_posix() for path in folder.glob("figures/*.png")}
+    assert len(shown) == 4 and set(shown) == drawn
+
+
 def test_names_from_folders_and_configs_are_escaped(tmp_path):
     evil = f"runs|{EVIL.replace('/', '')}$x_1$"
     for seed in (0, 1):
@@ -272,5 +280,5 @@ def test_the_question_is_kept_beside_the_report(tmp_path):
 
 def test_markdown_has_no_heading_without_content(tmp_path):
     make_tree(tmp_path / "runs", methods=["ce"])
-    text = (written(tmp_path) / "report.md").read_text()
+    text = markdown(write_report(find_runs([tmp_path / "runs"]), Question(), pictures=False))
     assert "Training curves" not in text and "## Cost" in text

@@ -28,7 +28,7 @@ _PICTURE = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
 def files_of(document: Document) -> dict[str, str]:
     """All forms of a report, by name of the file."""
-    files = {_MARKDOWN: markdown(document), _PAGE: html(document)}
+    files = {_MARKDOWN: markdown(document, _FIGURES), _PAGE: html(document)}
     for table in document.tables:
         files[f"{table.name}.csv"] = csv_table(table)
         files[f"{table.name}.tex"] = latex_table(table)

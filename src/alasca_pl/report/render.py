@@ -18,11 +18,16 @@ _LATEX = {
 }  # fmt: skip
 
 
-def markdown(document: Document) -> str:
-    """The report in Markdown; pictures are left out."""
+def markdown(document: Document, pictures: str | None = None) -> str:
+    """The report in Markdown.
+
+    Args:
+        document: The report.
+        pictures: Folder with its pictures, as the text should name it; without one they are left out.
+    """
     parts = [f"# {escape_markdown(document.title)}"]
     for section in document.sections:
-        if section.blocks and all(isinstance(block, Figure) for block in section.blocks):
+        if pictures is None and section.blocks and all(isinstance(block, Figure) for block in section.blocks):
             continue
         parts.append(f"## {escape_markdown(section.heading)}")
         for block in section.blocks:
@@ -35,6 +40,8 @@ def markdown(document: Document) -> str:
                 parts.append("\n".join((fence, *block.lines, fence)))
             elif isinstance(block, Table):
                 parts += [escape_markdown(block.caption), markdown_table(block)]
+            elif pictures is not None:
+                parts.append(f"![{escape_markdown(block.caption)}]({pictures}/{block.name}.png)")
     return "\n\n".join(parts) + "\n"
 
 
