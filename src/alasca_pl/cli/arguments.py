@@ -69,7 +69,7 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     replay = not any(item.lower() == "replay=false" for item in arguments)
     arguments = [item for item in arguments if option_name(item) not in ("trust", "replay")]
     given = [item for item in arguments if item.startswith("ckpt_path=")]
-    name = _text(given[-1]) if given else None
+    name = text_of(given[-1]) if given else None
     if not name or name == "null":
         return list(arguments)
     checkpoint = Path(name).expanduser().resolve()
@@ -137,7 +137,7 @@ def _quote(item: str, multirun: bool) -> str:
     return item if plain else f"{name}={in_quotes(value)}"
 
 
-def _text(override: str) -> str:
+def text_of(override: str) -> str:
     """The text that an override gives an option."""
     parsed = _parse(override)
     value = override.partition("=")[2] if parsed is None or parsed.is_sweep_override() else parsed.value()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alasca_pl.cli.audit_training import names_data, own_options, trained
 from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, question_values, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.terminal import say, say_text
@@ -16,6 +17,9 @@ _HELP = """\
 alasca-audit: which labels of a run are likely wrong, how many, and what happens to those that people decide on.
 
   alasca-audit RUN [OPTION=VALUE...]               audit the labels of a finished run; writes RUN/audit, nothing is overwritten
+  alasca-audit data=folder data.root=DIR [OPTION=VALUE...]
+                                                   train first, with any options of alasca-train, by default recipe=quick; the
+                                                   same command goes on where it was interrupted, and trains nothing twice
   alasca-audit apply DECISIONS [AUDIT] [output=FILE]
                                                    write the labels as decided; the given ones stay as they are
   alasca-audit estimate AUDIT DECISIONS            what the decisions say about all labels
@@ -47,8 +51,8 @@ Options of compare, whose PLACE is a folder of runs, a sweep, a pattern, or a sc
   output=DIR                write comparison.md, comparison.csv, pictures, and scores.csv from which all of it is computed
 
 Examples:
-  alasca-train data=folder data.root=my_images hydra.run.dir=first
-  alasca-audit first
+  alasca-audit data=folder data.root=my_images hydra.run.dir=first
+  alasca-audit first output=by_loss score=loss
   alasca-audit apply decisions.csv first
   alasca-audit estimate first decisions.csv"""
 
@@ -76,8 +80,43 @@ def audit() -> None:
         command = commands.get(arguments[0])
         if command is not None and len(arguments) > 1:
             command(arguments[1:])
+        elif names_data(arguments):
+            _train_and_audit(arguments)
         else:
             _audit(arguments)
+
+
+def _train_and_audit(arguments: Sequence[str]) -> None:
+    words, options = own_options(arguments, _OPTIONS)
+    # What can be wrong with the audit is said before hours of training.
+    _checked(options)
+    from alasca_pl.audit.audit import FILE, check_target
+
+    if "output" in options:
+        check_target(Path(options["output"]).expanduser())
+    trust = flag("trust", options.pop("trust", "false").lower())
+    folder, is_new = trained(words, trust)
+    audit_folder = folder.path / "audit"
+    if "output" not in options and (audit_folder / FILE).is_file():
+        say(f"audited already: {audit_folder / 'audit.html'}")
+        say(f"output=DIR audits it anew, hydra.run.dir=DIR trains another run; {folder.path} stays as it is")
+        return
+    own = [*(f"{name}={value}" for name, value in options.items()), *(["trust=true"] if trust or is_new else [])]
+    _audit([str(folder.path), *own])
+
+
+def _checked(options: dict[str, str]) -> dict[str, Any]:
+    """Numbers and names among the options of an audit."""
+    device = options.get("device", "auto")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"unknown device {device!r}; choose one of auto, cpu, cuda")
+    return {
+        "shown": _whole("page", options.get("page", "10000")),
+        "sample": _whole("sample", options.get("sample", "200")),
+        "device": device,
+        "second": _names(options.get("with", "")),
+        "folds": _whole("folds", options.get("folds", "0"), least=0),
+    }
 
 
 def _audit(arguments: Sequence[str]) -> None:
@@ -92,14 +131,10 @@ def _audit(arguments: Sequence[str]) -> None:
         places[0],
         output=options.get("output"),
         score=options.get("score", "margin"),
-        shown=_whole("page", options.get("page", "10000")),
-        sample=_whole("sample", options.get("sample", "200")),
         source=_source(options),
-        device=options.get("device", "auto"),
         trust=flag("trust", options.get("trust", "false").lower()),
-        second=_names(options.get("with", "")),
-        folds=_whole("folds", options.get("folds", "0"), least=0),
         say=_say,
+        **_checked(options),
     )
     from alasca_pl.audit.words import lines_of
 

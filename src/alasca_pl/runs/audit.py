@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from alasca_pl.audit import tables
-from alasca_pl.audit.audit import FILE, Audit, LabelledSplit
+from alasca_pl.audit.audit import FILE, Audit, LabelledSplit, check_target
 from alasca_pl.audit.count import estimate, total
 from alasca_pl.audit.page import Thumbnail, render_page
 from alasca_pl.audit.planted import CAUTION, Recall, recall_of_planted
@@ -100,8 +100,7 @@ def audit_run(
     """
     run_folder = RunFolder(folder)
     target = Path(output).expanduser() if output is not None else run_folder.path / "audit"
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} exists and is not empty; choose another one with output=DIR")
+    check_target(target)
     place = device_of(device)
     files = {"train": _samples(run_folder)}
     if score not in score_names(files["train"]):
