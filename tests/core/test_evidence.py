@@ -100,3 +100,26 @@ def test_it_goes_on_from_its_state(generator: torch.Generator):
 def test_a_state_of_another_size_is_refused():
     with pytest.raises(ValueError, match="another data set"):
         Evidence(5, 4, 1).load_state_dict(Evidence(6, 4, 1).state_dict())
+
+
+@pytest.mark.parametrize("num_classes", [4, 40])
+@pytest.mark.parametrize("together", [2, 3, 100])
+def test_updates_that_are_added_together_give_the_same_bits(
+    num_classes: int, together: int, generator: torch.Generator
+):
+    one, several = (Evidence(50, num_classes, 2, each) for each in (1, together))
+    label = torch.randint(num_classes, (50,), generator=generator)
+    for epoch in range(4):
+        for number, batch in enumerate(torch.randperm(50, generator=generator).split(7)):
+            logits = 3 * torch.randn(2, len(batch), num_classes, generator=generator)
+            for evidence in (one, several):
+                evidence.update(logits, label[batch], batch)
+            if epoch == 2 and number == 4:
+                # A checkpoint within the epoch, and a run that goes on from it.
+                again = Evidence(50, num_classes, 2, together)
+                again.load_state_dict(several.state_dict())
+                several = again
+        several.flush()
+    for name, value in one.state_dict().items():
+        other = several.state_dict()[name]
+        assert value is other is None or torch.equal(value, other), name

@@ -38,7 +38,9 @@ class LabelEvidence(L.Callback):
         self._labels = labels
         self._names = names
         self._path = path
-        self._evidence = Evidence(len(labels.label), labels.num_classes, num_networks)
+        # Fewer for many classes, whose predictions take room while they wait.
+        together = max(1, min(16, 4096 // labels.num_classes))
+        self._evidence = Evidence(len(labels.label), labels.num_classes, num_networks, together)
 
     def state_dict(self) -> dict[str, Any]:
         return self._evidence.state_dict()
@@ -50,6 +52,10 @@ class LabelEvidence(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         self._evidence.update(outputs["logits"], batch.label, batch.index)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # The next epoch visits the same samples.
+        self._evidence.flush()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
