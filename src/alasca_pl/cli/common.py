@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -30,11 +30,22 @@ def one_message() -> Iterator[None]:
         if isinstance(error, MissingMandatoryValue):
             name = str(getattr(error, "full_key", "") or "")
             text = f"{name} has no value; give it as {name}=..."
-        sys.stdout.flush()
-        # Messages of Hydra have several lines.
-        text = printable(text, lines=not isinstance(error, UserError))
-        say_text(f"error: {text}\n(HYDRA_FULL_ERROR=1 shows where it came from)", file=sys.stderr)
-        sys.exit(1)
+        _say_error(text, error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Full and read-only disks, and folders that are gone, wherever a command reads or writes.
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not isinstance(error.filename, str | bytes):
+            raise
+        _say_error(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}", UserError())
+
+
+def _say_error(text: str, error: BaseException) -> NoReturn:
+    sys.stdout.flush()
+    # Messages of Hydra have several lines.
+    text = printable(text, lines=not isinstance(error, UserError))
+    say_text(f"error: {text}\n(HYDRA_FULL_ERROR=1 shows where it came from)", file=sys.stderr)
+    sys.exit(1)
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:

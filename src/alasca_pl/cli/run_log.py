@@ -1,10 +1,30 @@
 """The log of a run, which begins before it is known whether the run may write."""
 
+import contextlib
 import logging
 import logging.handlers
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from alasca_pl.core.terminal import say
+
+
+class _LogFile(logging.FileHandler):
+    """A log on a disk that may be full: it says so once, and the run goes on."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not self._has_failed and isinstance(error, OSError):
+            self._has_failed = True
+            say(f"cannot write {self.baseFilename}: {error.strerror or error}", file=sys.stderr)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class RunLog:
@@ -21,7 +41,7 @@ class RunLog:
     def write_to(self, path: Path) -> None:
         """Append to a file what was logged so far and what follows."""
         root = logging.getLogger()
-        self._file = logging.FileHandler(path, encoding="utf-8")
+        self._file = _LogFile(path, encoding="utf-8")
         shown = [handler.formatter for handler in root.handlers if handler.formatter is not None]
         self._file.setFormatter(shown[0] if shown else None)
         self._kept.setTarget(self._file)

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -36,6 +36,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is truncated, damaged or unsafe to load ({first_line}){beside}") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of alasca_pl; give a file from a run's folder checkpoints/")
+    try:
+        _check_content(checkpoint)
+    except ValueError as error:
+        raise UserError(f"checkpoint {path} was edited or damaged: {error}") from error
     if not is_checked:
         log.info("%s carries no checksum, so damage to it may go unnoticed", path)
     return checkpoint
@@ -59,6 +63,38 @@ def facts_of(checkpoint: dict[str, Any]) -> DataFacts:
     stored: dict[str, Any] = checkpoint[CHECKPOINT_KEY]["facts"]
     values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
     return DataFacts(**values)
+
+
+def _check_content(checkpoint: dict[str, Any]) -> None:
+    """Raise ``ValueError`` unless a checkpoint tells its config and what is known of its data."""
+    content = checkpoint[CHECKPOINT_KEY]
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise ValueError("it has no config")
+    if not isinstance(content.get("facts"), dict):
+        raise ValueError("it tells nothing of its data")
+    try:
+        facts = facts_of(checkpoint)
+    except TypeError as error:
+        raise ValueError(f"what it tells of its data is incomplete: {error}") from error
+    for name, kind in get_type_hints(DataFacts).items():
+        value = getattr(facts, name)
+        if not any(_fits(value, option) for option in get_args(kind) or (kind,)) and not _fits(value, kind):
+            raise ValueError(f"facts.{name} is {value!r}")
+    if facts.num_classes < 2 or facts.num_samples < 1 or len(facts.class_names) != facts.num_classes:
+        raise ValueError(f"it tells of {facts.num_classes} classes with {len(facts.class_names)} names")
+    if not len(facts.mean) == len(facts.std) == facts.image_shape[0] or min(facts.image_shape) < 1:
+        raise ValueError(f"it tells of images of shape {facts.image_shape} with {len(facts.mean)} channels")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value has a type of ``DataFacts``."""
+    if get_origin(kind) is tuple:
+        inner = [one for one in get_args(kind) if one is not ...]
+        is_long = len(inner) == 1 or (isinstance(value, tuple) and len(value) == len(inner))
+        return isinstance(value, tuple) and is_long and all(_fits(item, inner[0]) for item in value)
+    if isinstance(value, bool) or not isinstance(kind, type):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def command_of(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -1,5 +1,7 @@
 """Atomic writing of files."""
 
+import contextlib
+import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from alasca_pl.core.checksum import seal
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.interrupts import postponed
 
 
@@ -16,22 +19,52 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Args:
         path: The file to write; its folder is created if needed.
         write: Called with the open binary file.
+
+    Raises:
+        UserError: If the disk does not take it; the message names the folder and the cause.
     """
     with postponed():
         _write(path, write)
 
 
+class _Raw(io.FileIO):
+    """A file that remembers why it could not be written; libraries raise errors of their own instead."""
+
+    problem: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.problem = error
+            raise
+
+
+def _refused(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(f"cannot write {path.name} in {path.parent}: {reason}; what was written there before is as it was")
+
+
 def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
+    raw: _Raw | None = None
     try:
-        with temporary.open("w+b") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = _Raw(temporary, "w+b")
+        with io.BufferedRandom(raw) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        problem = raw.problem if raw is not None and raw.problem is not None else error
+        if isinstance(problem, OSError):
+            raise _refused(path, problem) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        # A disk that vanished does not even take this.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     if os.name != "posix":
         return
     # The rename must reach the disk as well.

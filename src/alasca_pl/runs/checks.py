@@ -11,8 +11,8 @@ from alasca_pl.core.experiment import differing_keys
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.runs.fits import rows_of
 from alasca_pl.training.callbacks.early_end import EarlyEnd
-from alasca_pl.training.callbacks.history import History
 
 
 def check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> RunRecord | None:
@@ -69,10 +69,12 @@ def check_config(old: Config, new: Config, recompose: Callable[[], Mapping[str, 
 
 def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config) -> None:
     """Raise ``UserError`` if a checkpoint has all epochs that are asked for, or training ended early."""
-    done = len(stored["callbacks"][History.__qualname__]["rows"])
+    done = len(rows_of(stored))
     patience = config.get("early_end", {}).get("patience")
-    waited = stored["callbacks"].get(EarlyEnd.__qualname__, {}).get("waited", 0)
-    if patience is not None and waited >= patience:
+    early = stored["callbacks"].get(EarlyEnd.__qualname__)
+    # What was edited is refused when the module is there to compare with.
+    waited = early.get("waited", 0) if isinstance(early, Mapping) else 0
+    if patience is not None and isinstance(waited, int) and waited >= patience:
         raise UserError(
             f"training ended early after {done} epochs, {waited} of them without a better accuracy on the validation split; "
             "early_end.patience=null goes on"

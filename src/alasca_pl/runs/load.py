@@ -1,8 +1,11 @@
 """Open a run from its folder."""
 
+import csv
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -10,18 +13,23 @@ from alasca_pl.build.make import Config
 from alasca_pl.build.module import build_module
 from alasca_pl.build.trust import refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.types import DataFacts
 from alasca_pl.models.network import Network
+from alasca_pl.runs.fits import check_weights
 from alasca_pl.training.module import NoisyLabelModule
 
 if TYPE_CHECKING:
     from alasca_pl.runs.classifier import Classifier
     from alasca_pl.runs.export import Exported
     from alasca_pl.runs.predict import Images, Predictions
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class LoadedRun:
         module: The module with the checkpoint's weights and tables, in evaluation mode.
         config: The resolved config.
         facts: Facts about the run's data.
-        record: The run's record; None if there is none.
-        history: One row of metrics per epoch; empty if there is none.
+        record: The run's record; None if there is none or it is damaged.
+        history: One row of metrics per epoch; empty if there is none or it is damaged.
         epoch: Epoch of the checkpoint, from 0.
     """
 
@@ -133,8 +141,16 @@ def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
         called = {name: value for name, value in config.items() if name not in ("logger", "callbacks")}
         refuse_foreign_targets(called, path)
     facts = facts_of(content)
-    module = build_module(_without_downloads(config), facts)
-    module.load_state_dict(content["state_dict"])
+    try:
+        module = build_module(_without_downloads(config), facts)
+        check_weights(content, module)
+        module.load_state_dict(content["state_dict"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    # A config that was edited makes parts raise errors of many types.
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        raise UserError(f"{path}: its config builds no module, {type(error).__name__}: {lines[0]}") from error
     module.eval()
     folder = RunFolder.of_checkpoint(path)
     return LoadedRun(
@@ -142,10 +158,21 @@ def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
         module=module,
         config=config,
         facts=facts,
-        record=RunRecord.read(folder.record) if folder.record.is_file() else None,
-        history=read_rows(folder.metrics) if folder.metrics.is_file() else [],
-        epoch=int(content["epoch"]),
+        record=_if_whole(RunRecord.read, folder.record, None),
+        history=_if_whole(read_rows, folder.metrics, []),
+        epoch=content["epoch"],
     )
+
+
+def _if_whole(read: Callable[[Path], Any], path: Path, otherwise: Any) -> Any:
+    """Read a file that a run can do without."""
+    if not path.is_file():
+        return otherwise
+    try:
+        return read(path)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        log.warning("%s is damaged, so the run is opened without it: %s", path, error)
+        return otherwise
 
 
 def _without_downloads(config: Config) -> Config:

@@ -1,5 +1,6 @@
 """One run, from a resolved config to its folder."""
 
+import csv
 import logging
 import math
 import shlex
@@ -28,7 +29,7 @@ from alasca_pl.core.folder_lock import FolderLock
 from alasca_pl.core.interrupts import Interrupted, postponed
 from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status, now
-from alasca_pl.core.rows import read_rows
+from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.threads import choose_threads, pass_on
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -41,6 +42,7 @@ from alasca_pl.runs import environment
 from alasca_pl.runs.checks import check_config, check_data, check_epochs, check_folder
 from alasca_pl.runs.digests import flop_counts, parameter_counts, split_digest, weights_digest
 from alasca_pl.runs.early import check_early
+from alasca_pl.runs.fits import check_progress
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
@@ -141,6 +143,8 @@ def _prepare(
     trainer = build_trainer({**config, "trainer": {**config["trainer"], "precision": precision}}, data, run_folder)
     if remark and _rank() == 0:
         log.info("%s", remark)
+    if stored is not None:
+        check_progress(stored, module, trainer)
     _set_threads(config, module, data, trainer)
     if max(data.facts.image_shape[1:]) > SMALL and config["model"]["backbone"]["_target_"].endswith("small_resnet"):
         log.info("model=small is made for small images; for these, model=resnet50 or model=timm is likely better")
@@ -260,6 +264,9 @@ def _train(run: Run) -> RunRecord:
         raise UserError(f"{problem}; data.check=full finds such images before training") from error
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
+        if run.checkpoint is not None and run.record.processes == 1 and not _has_begun(run):
+            reason = problem.splitlines()[0]
+            raise UserError(f"{run.checkpoint} cannot be gone on from, nothing was trained ({reason})") from error
         raise
     finally:
         if run.trainer.interrupted and status == "finished":
@@ -272,6 +279,11 @@ def _train(run: Run) -> RunRecord:
             with postponed():
                 _end(run, status, problem)
     return run.record
+
+
+def _has_begun(run: Run) -> bool:
+    """Whether a checkpoint has been taken up and training has begun."""
+    return any(isinstance(callback, History) and callback.has_begun for callback in run.trainer.callbacks)  # type: ignore[attr-defined]
 
 
 @rank_zero_only
@@ -296,7 +308,7 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
     record.status, record.ended, record.problem = status, now(), problem
     record.hardware, record.peak_memory_mb = environment.hardware(), environment.peak_memory()
     # From the file, because with some launchers the callbacks of this process have seen nothing.
-    rows = read_rows(run.folder.metrics) if run.folder.metrics.is_file() else []
+    rows = _rows(run.folder.metrics)
     if rows:
         record.metrics = summarise(rows, run.config["report"]["last_epochs"])
     record.write(run.folder.record)
@@ -309,6 +321,15 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
         except Exception as error:
             # A picture is not worth a run, nor may it hide why the run ended.
             log.warning("%s could not be drawn: %s", run.folder.curves.name, error)
+
+
+def _rows(path: Path) -> list[Row]:
+    try:
+        return read_rows(path) if path.is_file() else []
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        # Nor may this hide why the run ended.
+        log.warning("%s is damaged: %s", path, error)
+        return []
 
 
 def _title(run: Run) -> str:

@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_archive
 from alasca_pl.core.metric_names import VAL, accuracy
 from alasca_pl.core.run_folder import RunFolder
@@ -18,7 +19,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint with its checksum, atomically: a killed run leaves the old file or the new one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
-        """Write a checkpoint, atomically."""
+        """Write a checkpoint, atomically.
+
+        Raises:
+            UserError: If the disk does not take it, or the run's folder is gone.
+        """
+        folder = Path(path).parent.parent
+        if not folder.is_dir():
+            # Made again it might lie on another disk than the one that vanished.
+            raise UserError(f"cannot write {Path(path).name}: the folder {folder} is gone")
         write_archive(Path(path), lambda file: torch.save(checkpoint, file))
 
 

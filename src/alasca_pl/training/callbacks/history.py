@@ -17,6 +17,9 @@ class History(L.Callback):
 
     Args:
         path: The file.
+
+    Attributes:
+        has_begun: Whether training has begun in this process; a checkpoint has been taken up by then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,6 +27,7 @@ class History(L.Callback):
         self.rows: list[Row] = []
         self._seconds_before = 0.0
         self._start: float | None = None
+        self.has_begun = False
 
     @property
     def seconds(self) -> float:
@@ -39,6 +43,9 @@ class History(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.has_begun = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
