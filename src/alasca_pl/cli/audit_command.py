@@ -226,8 +226,8 @@ def _simulate(arguments: Sequence[str]) -> None:
     data = open_audited_data(audit, _source(options), flag("trust", options.get("trust", "false").lower()))
     text, wrong = simulated_decisions(audit, clean_labels(data), count, by)  # type: ignore[arg-type]
     write_text(output, text)
-    print(f"{wrong:,} of {count:,} labels are wrong: {output}")
-    print(f"labels after these decisions: {shlex.join(['alasca-audit', 'apply', str(output), places[0]])}")
+    say(f"{wrong:,} of {count:,} labels are wrong: {output}")
+    say(f"labels after these decisions: {shlex.join(['alasca-audit', 'apply', str(output), places[0]])}")
 
 
 def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | None:
@@ -271,4 +271,4 @@ def _names(text: str) -> list[str]:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    say(text, flush=True)
