@@ -185,6 +185,7 @@ def test_a_checkpoint_written_again_as_it_is_goes_on(original, tmp_path):
         (lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(started=9), "current counts 1, 9, 1, 0"),
         (lambda c: c["loops"]["fit_loop"]["epoch_progress"]["total"].update(processed=None), "processed is missing"),
         (lambda c: c["loops"]["fit_loop"].pop("epoch_progress"), "lacks 'epoch_progress'"),
+        (lambda c: c.update(lr_schedulers=[]), "lr_schedulers is of type list, not a list of length 1"),
         (lambda c: c.pop("loops"), "loops.fit_loop is missing, not a mapping"),
         (lambda c: c["alasca_pl"]["facts"].pop("mean"), "incomplete"),
         (lambda c: c["alasca_pl"]["facts"].update(num_classes="ten"), "facts.num_classes is 'ten'"),

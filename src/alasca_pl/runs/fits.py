@@ -35,7 +35,10 @@ def check_progress(stored: Mapping[str, Any], module: NoisyLabelModule, trainer:
     optimizer = made["optimizer"] if isinstance(made, dict) else made
     schedules = [made["lr_scheduler"]["scheduler"]] if isinstance(made, dict) else []
     _refuse(_optimizer(stored.get("optimizer_states"), optimizer))
-    _refuse(_differences([one.state_dict() for one in schedules], stored.get("lr_schedulers"), "lr_schedulers", True))
+    kept = stored.get("lr_schedulers")
+    if not isinstance(kept, list) or len(kept) != len(schedules):
+        _refuse(iter([f"lr_schedulers is {_kind(kept)}, not a list of length {len(schedules)}"]))
+    _refuse(_differences([one.state_dict() for one in schedules], kept, "lr_schedulers", True))
     rows, callbacks = rows_of(stored), stored["callbacks"]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         name = callback.state_key
