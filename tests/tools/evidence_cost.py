@@ -2,8 +2,8 @@
 
     python tests/tools/evidence_cost.py [OVERRIDE...]        # e.g. experiment=audit_small scale=small alasca=none data.root=DIR
 
-One run in which the callback works in every other block of steps, A B A B ..., so that both kinds meet the same machine. The CPU
-time from one step to the next is compared, as medians over the blocks; the mean CPU time within the callback is printed beside it.
+One run in which the callback works in every other block of steps, A B A B ..., so that both kinds meet the same machine. The
+CPU time from one step to the next is compared, as medians over the blocks; the mean within the callback is printed, too.
 """
 
 import statistics
