@@ -74,6 +74,55 @@ def test_images_that_do_not_fit_are_refused(trained: Path, tmp_path: Path):
             run.predict(images)
 
 
+def test_files_that_cannot_be_read_are_counted_before_any_is_classified(trained: Path, tmp_path: Path):
+    for number in range(3):
+        save(tmp_path / "new" / f"{number}.jpg", 0, number)
+    whole = (tmp_path / "new" / "0.jpg").read_bytes()
+    (tmp_path / "new" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "new" / "empty.png").write_bytes(b"")
+    words = [str(trained / "run"), "new"]
+    outcome = command(tmp_path, *words, entry="predict")
+    assert outcome.code == 1 and not outcome.out and "2 of 5 images cannot be read: new/cut.jpg (" in outcome.err, (
+        outcome
+    )
+    assert "new/empty.png (the file is empty); data.on_corrupt=skip leaves them out" in outcome.err
+    outcome = command(tmp_path, *words, "data.on_corrupt=skip", entry="predict")
+    assert outcome.code == 0 and "left out 2 images that cannot be read" in outcome.err, outcome
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row["path"] for row in rows] == [f"new/{number}.jpg" for number in range(3)]
+    for arguments, message in (
+        (["new/empty.png", "data.on_corrupt=skip"], "1 of 1 images cannot be read: new/empty.png (the file is empty)"),
+        (["new", "data.on_corrupt=no"], "unknown data.on_corrupt=no; choose one of error, skip"),
+    ):
+        outcome = command(tmp_path, words[0], *arguments, entry="predict")
+        assert outcome.code == 1 and message in outcome.err and "Traceback" not in outcome.err, outcome
+
+
+def test_forms_and_modes_of_images(trained: Path, tmp_path: Path):
+    """Grey, transparent, palettes, 16 bits, CMYK and other formats are classified as the same picture in RGB."""
+    pixels = np.asarray(Image.open(trained / "images" / "cat" / "00.jpg"))
+    rgb, grey = Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
+    run = alasca_pl.load_run(trained / "run")
+    same = {"a.png": rgb, "a.bmp": rgb, "A.TIF": rgb, "rgba.png": rgb.convert("RGBA"), "ppm.ppm": rgb}
+    same_grey = {"grey.png": grey, "bits.png": Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)}
+    for images, expected in ((same, pixels), (same_grey, np.stack([pixels[..., 0]] * 3, axis=-1))):
+        for name, image in images.items():
+            image.save(tmp_path / name)
+        found = run.predict([tmp_path / name for name in images])
+        np.testing.assert_allclose(found.probs, np.repeat(run.predict(expected[None]).probs, len(images), 0), atol=1e-6)
+    rgb.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    rgb.convert("P").save(tmp_path / "palette.gif")
+    Image.fromarray(pixels[:1, :1]).save(tmp_path / "one pixel.png")
+    odd = run.predict([tmp_path / name for name in ("cmyk.jpg", "palette.gif", "one pixel.png")])
+    np.testing.assert_allclose(odd.probs.sum(1), 1, atol=1e-5)
+
+
+def test_an_image_too_thin_to_be_scaled_is_named(trained: Path, tmp_path: Path):
+    Image.fromarray(np.zeros((1, 700_000, 3), np.uint8)).save(tmp_path / "thin.png")
+    with pytest.raises(UserError, match=r"thin\.png' of 700000 x 1 pixels is too long and thin"):
+        alasca_pl.load_run(trained / "run").predict([tmp_path / "thin.png"])
+
+
 def test_the_command_writes_a_table(trained: Path):
     run = alasca_pl.load_run(trained / "run")
     outcome = command(trained, "run", "images/owl", "images/cat/00.jpg", entry="predict")

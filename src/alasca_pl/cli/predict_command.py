@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from pathlib import Path
 
 from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
@@ -19,13 +20,14 @@ Options:
   checkpoint=last           last or best
   device=auto               auto, cpu, cuda
   workers=0                 processes that decode images; 0 decodes in this one
+  data.on_corrupt=skip      leave out images that cannot be read; by default they are counted and named, and nothing is classified
   trust=true                allow classes from outside this package in the run's config
 
 Examples:
   alasca-predict runs/first new_images
   alasca-predict runs/first a.jpg b.jpg checkpoint=best output=labels.csv"""
 
-_OPTIONS = ("output", "rule", "checkpoint", "device", "workers", "trust")
+_OPTIONS = ("output", "rule", "checkpoint", "device", "workers", "data.on_corrupt", "trust")
 
 
 def predict() -> None:
@@ -58,13 +60,16 @@ def predict() -> None:
 
 def _predicted(places: list[str], options: dict[str, str], workers: int, trust: bool) -> str:
     from alasca_pl.runs.load import load_run
-    from alasca_pl.runs.predict import find_images, predict_images
+    from alasca_pl.runs.predict import find_images, predict_images, readable
 
     paths = find_images([Path(place) for place in places[1:]])
     checkpoint = options.get("checkpoint", "last")
     if checkpoint not in ("last", "best"):
         raise UserError(f"unknown checkpoint={checkpoint}; choose one of last, best")
     run = load_run(places[0], checkpoint, trust)
+    paths, wrong = readable(paths, options.get("data.on_corrupt", "error"))
+    if wrong:
+        say(f"left out {len(wrong)} images that cannot be read:", *wrong, file=sys.stderr)
     found = predict_images(
         run, paths, device=options.get("device", "auto"), num_workers=workers, rule=options.get("rule")
     )

@@ -50,7 +50,7 @@ def check_images(
         raise ValueError(f"data.on_corrupt is {on_corrupt!r}; choose one of error, skip")
     if how == "none":
         return dict(splits), ()
-    corrupt = {split: _corrupt(files.images, how) for split, files in splits.items()}
+    corrupt = {split: find_corrupt(files.images, how) for split, files in splits.items()}
     found = [(splits[split].images.name(i), reason) for split, bad in corrupt.items() for i, reason in bad]
     if not found:
         return dict(splits), ()
@@ -133,7 +133,9 @@ def decode_all(files: ImageFiles, size: tuple[int, int], channels: int, workers:
     return ImageArrays(images, files.labels, files.clean)
 
 
-def _corrupt(images: LazyImages, how: str) -> list[tuple[int, str]]:
+def find_corrupt(images: LazyImages, how: Literal["full", "header"] = "full") -> list[tuple[int, str]]:
+    """Position and reason of each image that cannot be decoded; see ``check_images``."""
+
     def check(chunk: range) -> list[tuple[int, str]]:
         bad = []
         for i in chunk:

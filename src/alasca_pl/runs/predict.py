@@ -12,8 +12,10 @@ from torch import Tensor
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.normalise import Normalise
+from alasca_pl.data.decode import find_corrupt
 from alasca_pl.data.eval_batches import EvalFiles
-from alasca_pl.data.images import EXTENSIONS, ImageError, PathImages
+from alasca_pl.data.images import EXTENSIONS, PathImages
+from alasca_pl.data.names import name_some
 from alasca_pl.data.samples import as_images
 from alasca_pl.data.views import SMALL, make_view
 from alasca_pl.runs.classifier import chosen_rule, probabilities
@@ -88,7 +90,10 @@ def predict_images(
             predict([network(batch.to(place)) for network in module.method.networks], chosen, average).float().cpu()
             for batch in batches
         ]
-    except (ImageError, OSError) as error:
+    except UserError:
+        raise
+    except (ValueError, OSError) as error:
+        # A damaged image, or one too thin to be scaled; from a worker with its traceback in front.
         raise UserError(str(error).strip().splitlines()[-1]) from error
     joined = torch.cat(scores)
     return Predictions(joined.argmax(dim=1).numpy(), probabilities(joined, average).numpy(), run.facts.class_names)
@@ -97,7 +102,8 @@ def predict_images(
 def _of_pixels(run: "LoadedRun", images: Tensor | npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
     if isinstance(images, np.ndarray):
         try:
-            images = torch.from_numpy(as_images(images, "images")).permute(0, 3, 1, 2)
+            # Arrays that Pillow gives cannot be written to, which torch would complain of.
+            images = torch.from_numpy(np.require(as_images(images, "images"), requirements="W")).permute(0, 3, 1, 2)
         except ValueError as error:
             raise UserError(str(error)) from error
     if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != run.facts.image_shape:
@@ -126,6 +132,34 @@ def _of_files(run: "LoadedRun", paths: Sequence[str | Path], batch_size: int, nu
     )
     for batch in batches:
         yield batch.image
+
+
+def readable(paths: Sequence[Path], on_corrupt: str = "error") -> tuple[list[Path], list[str]]:
+    """Decode all images once, so that damaged ones are counted and named before any is classified.
+
+    Args:
+        paths: Image files.
+        on_corrupt: ``error``, or ``skip`` to leave damaged ones out.
+
+    Returns:
+        The images that can be read, in their order, and what is wrong with each of the others.
+
+    Raises:
+        UserError: If some cannot be read and none may be left out, or none is left.
+    """
+    if on_corrupt not in ("error", "skip"):
+        raise UserError(f"unknown data.on_corrupt={on_corrupt}; choose one of error, skip")
+    images = PathImages("/", [str(path.expanduser().absolute()) for path in paths])
+    try:
+        corrupt = dict(find_corrupt(images))
+    except OSError as error:
+        raise UserError(str(error)) from error
+    wrong = [f"{paths[i]} ({reason})" for i, reason in corrupt.items()]
+    kept = [path for i, path in enumerate(paths) if i not in corrupt]
+    if wrong and (on_corrupt == "error" or not kept):
+        way_out = "; data.on_corrupt=skip leaves them out" if kept else ""
+        raise UserError(f"{len(wrong)} of {len(paths)} images cannot be read: {name_some(wrong)}{way_out}")
+    return kept, wrong
 
 
 def find_images(places: Sequence[Path]) -> list[Path]:
