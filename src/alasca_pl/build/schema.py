@@ -108,6 +108,7 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
         "max_epochs": _COUNT,
         "num_nodes": _COUNT,
         "gradient_clip_val": _Rule("float | None", least=0),
+        "max_steps": _Rule("int", least=1, hint="leave it out to train all epochs"),
         "limit_train_batches": _LIMIT,
         "log_every_n_steps": _Rule("int | None", least=0),
         "accumulate_grad_batches": _Rule(

@@ -75,6 +75,29 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.close(folder)
 
 
+def append(path: Path, content: bytes) -> None:
+    """Append to an existing file; if the disk does not take all of it, the file is as before.
+
+    Raises:
+        UserError: If the disk does not take it; the message names the folder and the cause.
+    """
+    with postponed():
+        try:
+            # Without a buffer, so that nothing is written later.
+            with path.open("r+b", buffering=0) as file:
+                before = file.seek(0, os.SEEK_END)
+                try:
+                    written = 0
+                    while written < len(content):
+                        written += file.write(content[written:])
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(before)
+                    raise
+        except OSError as error:
+            raise _refused(path, error) from error
+
+
 def write_archive(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a zip archive with its checksum, atomically; see ``core.checksum``.
 

@@ -121,6 +121,7 @@ class RunRecord:
         parameters: Numbers of trained parameters of one network: ``main`` and ``aux_heads``.
         flops: Floating-point operations of one network's forward pass for one image, a multiplication and an addition counted as
             two: ``main`` and ``aux_heads``. Empty in records of earlier versions.
+        cut: What ended training before its last epoch was done, and where, or None. Also None in records of earlier versions.
         schema: Version of this schema.
     """
 
@@ -156,6 +157,7 @@ class RunRecord:
     train_split: str | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     flops: dict[str, int] = field(default_factory=dict)
+    cut: str | None = None
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:

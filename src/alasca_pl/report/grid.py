@@ -7,6 +7,7 @@ from typing import Any
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity
 from alasca_pl.core.metric_names import VAL, MetricName, accuracy, is_accuracy, splits_measured
+from alasca_pl.core.rows import Row
 from alasca_pl.report.keys import (
     ABSENT,
     RULE,
@@ -21,6 +22,7 @@ from alasca_pl.report.keys import (
 )
 from alasca_pl.report.saved import Found, SavedRun
 from alasca_pl.report.statistics import mean_and_std
+from alasca_pl.report.summary import tail_of
 
 Label = tuple[Any, ...]
 SELECTS = {
@@ -225,13 +227,14 @@ def figure(run: SavedRun, metric: str, select: str) -> float:
     kept = run.record.metrics.get(select, {})
     if metric in kept and metric not in ("epoch", "step", "epochs"):
         return float(kept[metric])
-    if run.history and metric in run.history[-1]:
-        if select == "mean_of_last":
-            tail = run.history[-int(run.record.metrics["mean_of_last"]["epochs"]) :]
-            values = [row[metric] for row in tail if metric in row]
-            return sum(values) / len(values)
-        if select == "best_val" and kept:
-            return float(next(row for row in run.history if row["epoch"] == kept["epoch"])[metric])
+    rows: list[Row] = []
+    if run.history and select == "mean_of_last":
+        rows = tail_of(run.history, run.last_epochs)
+    elif select == "best_val" and kept:
+        rows = [row for row in run.history if row["epoch"] == kept["epoch"]]
+    values = [row[metric] for row in rows if metric in row]
+    if values:
+        return sum(values) / len(values)
     known = sorted(run.record.metrics.get("last", {}).keys() - {"epoch", "step"})
     if select not in run.record.metrics:
         splits = ", ".join(splits_measured(name for name in known if is_accuracy(name))) or "no split"

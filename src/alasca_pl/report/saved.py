@@ -45,6 +45,12 @@ class SavedRun:
     folder: Path | None = None
 
     @property
+    def last_epochs(self) -> int:
+        """Number of last epochs that its mean covers."""
+        settings = self.record.config.get("report")
+        return int(settings.get("last_epochs", 20)) if isinstance(settings, Mapping) else 20
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of everything in record, history and measurements but the place."""
         content = dataclasses.asdict(self.record) | {"folder": "", "history": list(self.history)}
@@ -231,9 +237,7 @@ def _disagreement(run: SavedRun) -> str | None:
         return "the record of a finished run has no metrics"
     if not run.history:
         return None
-    settings = run.record.config.get("report")
-    epochs = settings.get("last_epochs", 20) if isinstance(settings, Mapping) else 20
-    expected = summarise(run.history, epochs)
+    expected = summarise(run.history, run.last_epochs)
     for select, values in expected.items():
         for name, value in values.items():
             kept = run.record.metrics.get(select, {}).get(name)

@@ -11,6 +11,7 @@ from alasca_pl.core.metric_names import (
     MEMORISED,
     SELECT,
     TEST,
+    TRAIN,
     VAL,
     MetricName,
     accuracy,
@@ -29,20 +30,22 @@ def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str,
     """Reduce the epochs of a run to the figures that are reported.
 
     Args:
-        rows: One row of metrics per epoch, at least one.
+        rows: One row of metrics per epoch, at least one. Epochs without validation have no accuracies on its splits.
         last_epochs: Number of last epochs that the mean covers, or all if there are fewer.
 
     Returns:
-        ``last``: all metrics of the last epoch. ``mean_of_last``: mean test accuracies. ``best_val``: test accuracies and
+        ``last``: all metrics of the last epoch in which accuracies were measured. ``mean_of_last``: mean test accuracies and
+        the number of epochs in which they were measured, at least that of ``last``. ``best_val``: test accuracies and
         epoch where accuracy on the validation split was best (the first such epoch); left out without validation.
         ``best_test``: the largest test accuracies, each selected on the test set and therefore too high. Without a test
         split the accuracies are those on the validation split, and ``best_test`` is left out.
     """
-    tests = measured(rows[-1])
+    tail = tail_of(rows, last_epochs)
+    last = tail[-1]
+    tests = measured(last)
     has_test = splits_measured(tests) not in ([], [VAL])
-    tail = rows[-last_epochs:]
     result: dict[str, dict[str, float]] = {
-        "last": dict(rows[-1]),
+        "last": dict(last),
         "mean_of_last": {"epochs": len(tail)}
         | {name: _mean([row[name] for row in tail if name in row]) for name in tests},
     }
@@ -55,6 +58,13 @@ def summarise(rows: Sequence[Row], last_epochs: int = 20) -> dict[str, dict[str,
         wanted = dict.fromkeys(("epoch", selected_by, *tests))
         result["best_val"] = {name: best[name] for name in wanted if name in best}
     return result
+
+
+def tail_of(rows: Sequence[Row], last_epochs: int) -> list[Row]:
+    """Those of the last epochs in which accuracies were measured, at least one; all of them if none ever was."""
+    recent = rows[-last_epochs:]
+    earlier = [row for row in rows if measured(row)][-1:]
+    return [row for row in recent if measured(row)] or earlier or list(recent)
 
 
 def measured(row: Row) -> list[str]:
@@ -81,7 +91,11 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
     title = "Validation accuracy (given labels)" if splits == [VAL] else "Test accuracy (clean labels)"
     table = Table(title=title, title_justify="left")
     table.add_column("prediction")
-    columns = {"last": "last epoch", "mean_of_last": f"mean of last {metrics['mean_of_last']['epochs']}"}
+    is_last = last["epoch"] + 1 == record.config.get("trainer", {}).get("max_epochs")
+    columns = {
+        "last": "last epoch" if is_last else f"last measured epoch ({last['epoch'] + 1})",
+        "mean_of_last": f"mean of last {metrics['mean_of_last']['epochs']}{'' if is_last else ' measured'}",
+    }
     if "best_val" in metrics:
         columns["best_val"] = f"best on validation (epoch {metrics['best_val']['epoch'] + 1})"
     for column in columns.values():
@@ -92,7 +106,9 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
             if name in last:
                 label = head if split in (TEST, VAL) else f"{head}, {split}"
                 table.add_row(label, *(f"{metrics[column][name]:.2%}" for column in columns))
-    lines = [] if splits else ["accuracy was not measured: there is no validation and no test split"]
+    lines = [] if splits else [f"accuracy was not measured: {_why_not(record)}"]
+    if record.cut is not None:
+        lines.append(f"training was ended by {record.cut}")
     lines.append(_noise_line(record.noise))
     for its, value in of_quantity(last, AUROC):
         if its.group != SELECT:
@@ -112,6 +128,12 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
         lines.append(f"the same without ALASCA: {compare_with}")
     texts = [Text(line) for line in lines]
     return Group(table, *texts) if splits else Group(*texts)
+
+
+def _why_not(record: RunRecord) -> str:
+    if not record.data.sizes.keys() - {TRAIN}:
+        return "there is no validation and no test split"
+    return "no epoch with validation was completed"
 
 
 def _noise_line(noise: NoiseRecord) -> str:

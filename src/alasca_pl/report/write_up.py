@@ -14,6 +14,7 @@ from alasca_pl.report.plots import draw_differences
 from alasca_pl.report.sample_plots import measured_names, measurements
 from alasca_pl.report.saved import Found
 from alasca_pl.report.statistics import SMALLEST_N, mean_and_std, smallest_sign_p
+from alasca_pl.report.summary import measured
 
 
 def write_report(found: Found, question: Question, pictures: bool = True) -> Document:
@@ -82,6 +83,13 @@ def _results(grid: Grid, aside: int) -> list[Block]:
             Text(
                 "Flattering: each run's epoch was selected on the test split on which it is measured. Use select=mean_of_last or "
                 "select=best_val to compare methods."
+            )
+        )
+    partly = sum(0 < len([row for row in run.history if measured(row)]) < len(run.history) for run in grid.runs())
+    if partly and question.select != "best_val":
+        blocks.append(
+            Text(
+                f"{partly} runs did not measure accuracies in every epoch; figures are of the epochs in which they did."
             )
         )
     count = len(grid.runs())

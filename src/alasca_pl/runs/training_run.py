@@ -250,6 +250,8 @@ def _train(run: Run) -> RunRecord:
     problem = None
     try:
         run.trainer.fit(run.module, run.data, ckpt_path=run.checkpoint)
+        if run.trainer.is_global_zero and not run.folder.metrics.is_file():
+            raise UserError(f"nothing was trained: {run.folder.path} holds no epoch; see the options of group trainer")
         status = "finished"
     except SIGTERMException as stop:
         # From Lightning's own handlers, which are in force under Slurm.
@@ -311,6 +313,7 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
     rows = _rows(run.folder.metrics)
     if rows:
         record.metrics = summarise(rows, run.config["report"]["last_epochs"])
+        record.cut = _cut(run.config, rows[-1]) if status == "finished" else None
     record.write(run.folder.record)
     if rows:
         try:
@@ -321,6 +324,19 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
         except Exception as error:
             # A picture is not worth a run, nor may it hide why the run ended.
             log.warning("%s could not be drawn: %s", run.folder.curves.name, error)
+
+
+def _cut(config: Config, last: Row) -> str | None:
+    """What ended training before its last epoch was done, from the config and the last row of metrics."""
+    trainer, patience = config["trainer"], config.get("early_end", {}).get("patience")
+    done, epochs, steps = last["epoch"] + 1, trainer["max_epochs"], trainer.get("max_steps")
+    if steps is not None and last["step"] >= steps > 0:
+        return f"trainer.max_steps={steps}, in epoch {done} of {epochs}"
+    if epochs is None or done >= epochs:
+        return None
+    options = {"early_end.patience": patience, "trainer.max_time": trainer.get("max_time")}
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    return f"{' or '.join(given) or 'a callback'}, in epoch {done} of {epochs}"
 
 
 def _rows(path: Path) -> list[Row]:

@@ -15,6 +15,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
 from alasca_pl.core.metric_names import VAL, accuracy
 from alasca_pl.core.record import now
+from alasca_pl.core.rows import read_rows
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import is_held
@@ -181,12 +182,11 @@ class JobFolder:
     def progress(self) -> tuple[int, float | None]:
         """Number of epochs done, and the latest validation accuracy."""
         try:
-            with self.run.metrics.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, csv.Error, UnicodeDecodeError):
+            rows = read_rows(self.run.metrics)
+        except (OSError, csv.Error, ValueError, TypeError):
             return 0, None
-        value = rows[-1].get(accuracy(VAL)) if rows else None
-        return len(rows), float(value) if value else None
+        measured = [row[accuracy(VAL)] for row in rows if accuracy(VAL) in row]
+        return len(rows), measured[-1] if measured else None
 
     def last_lines(self, count: int = 10) -> list[str]:
         """The last lines that the job printed, blank ones left out."""

@@ -81,6 +81,10 @@ class NoisyLabelModule(L.LightningModule):
             steps_per_epoch=int(self.trainer.num_training_batches),
         )
 
+    def on_train_epoch_start(self) -> None:
+        # Otherwise an epoch without validation would have the accuracies of an earlier one.
+        self.trainer.callback_metrics.clear()
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         result = self.step(self.method, batch, self.progress())
         self.log(LOSS_OF_STEP, result.loss.detach(), on_step=True, on_epoch=False)

@@ -32,7 +32,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class _MovableCheckpoint(ModelCheckpoint):
-    """Keeps its best score even if the run's folder was moved; Lightning drops it when the path changes."""
+    """Keeps its best score even if the run's folder was moved; Lightning drops it when the path changes.
+
+    Epochs in which the monitored accuracy was not measured are passed over.
+    """
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.monitor is None or self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:

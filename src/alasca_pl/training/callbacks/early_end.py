@@ -16,7 +16,7 @@ class EarlyEnd(L.Callback):
     Without a validation split training goes on to the last epoch. Must stand before the callbacks that save.
 
     Args:
-        patience: Number of epochs, at least 1; None counts only, so that a resumed run may have a patience.
+        patience: Number of epochs in which it was measured, at least 1; None counts only, so that a resumed run may have one.
 
     Raises:
         ValueError: If it is below 1.

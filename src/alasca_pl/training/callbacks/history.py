@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from alasca_pl.core.metric_names import LOSS_OF_STEP
-from alasca_pl.core.rows import Row, write_rows
+from alasca_pl.core.rows import Row, add_row, write_rows
 
 
 class History(L.Callback):
@@ -28,6 +28,7 @@ class History(L.Callback):
         self._seconds_before = 0.0
         self._start: float | None = None
         self.has_begun = False
+        self._is_written = False
 
     @property
     def seconds(self) -> float:
@@ -52,5 +53,11 @@ class History(L.Callback):
         # Lightning adds the value of the latest step under another name.
         metrics.pop(LOSS_OF_STEP, None)
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **dict(sorted(metrics.items()))})
-        if trainer.is_global_zero:
+        if not trainer.is_global_zero:
+            return
+        if self._is_written:
+            add_row(self.path, self.rows)
+        else:
+            # What the file holds may be of epochs that an interruption lost.
             write_rows(self.path, self.rows)
+            self._is_written = True
