@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from alasca_pl import cli
+from alasca_pl.runs import early
 from running import Outcome, command
 
 # A run of a second on 200 of the digits.
@@ -157,6 +158,38 @@ def test_a_truncated_array_file_is_named(tmp_path):
 def test_an_array_file_that_is_not_there_is_named(tmp_path):
     assert_refused(command(tmp_path, "data=npz", "data.path=gone.npz"), "gone.npz", "data.path")
     assert_refused(command(tmp_path, "data=npz"), "data.path")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["+callbacks.lr._target_=lightning.pytorch.callbacks.LearningRateMonitor"],
+            ["LearningRateMonitor", "no logger"],
+        ),
+        (
+            ["+callbacks.e={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: nope}"],
+            ["EarlyStopping waits for the metric 'nope'", "train, val, test", "val/acc"],
+        ),
+        (
+            ["data.num_val=0", "+callbacks.e={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/acc}"],
+            ["'val/acc'", "(train, test)"],
+        ),
+    ],
+)
+def test_callbacks_and_loggers_that_cannot_work_are_refused_at_the_start(tmp_path, options, words):
+    outcome = command(tmp_path, *TINY, *options)
+    assert_refused(outcome, *words)
+    assert "epoch 1" not in outcome.out
+
+
+def test_a_number_of_nodes_without_a_cluster_is_not_waited_for(tmp_path, monkeypatch):
+    for name in early._CLUSTER:
+        monkeypatch.delenv(name, raising=False)
+    outcome = command(tmp_path, "trainer=smoke", "trainer.num_nodes=2")
+    assert_refused(outcome, "trainer.num_nodes=2", "srun", "MASTER_ADDR")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    early.check_devices({"trainer": {"num_nodes": 2}})
 
 
 def test_groups_that_name_no_class_are_refused(tmp_path):

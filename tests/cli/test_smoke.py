@@ -293,7 +293,7 @@ def test_a_checkpoint_that_would_call_foreign_code_is_refused(run, tmp_path, mon
         return {name: armed(value) for name, value in node.items()} | call
 
     changed = with_config(run, tmp_path, {"criterion": armed(criterion)})
-    with pytest.raises(UserError, match=r"which is not part of this package.*trust=true"):
+    with pytest.raises(UserError, match=r"which is no part of a run here.*trust=true"):
         alasca_pl.load_run(changed)
     assert not (tmp_path / "canary").exists()
 

@@ -75,3 +75,14 @@ def test_a_term_that_refuses_its_values_is_named():
     node = {**NODE, "first": {**ELR, "strenght": 1.0}}
     with pytest.raises(UserError, match="EarlyLearningRegularization has no argument strenght"):
         make(node, num_samples=7, num_classes=4)
+
+
+def needs_more() -> None:
+    raise ModuleNotFoundError("No module named 'tensorboard'.\n  Try pip install tensorboard")
+
+
+def test_a_library_that_a_part_lacks_is_named_in_one_line():
+    with pytest.raises(
+        UserError, match=r"^test_make.needs_more needs a library .*'tensorboard'. Try pip install tensorboard$"
+    ):
+        make({"_target_": "test_make.needs_more"})

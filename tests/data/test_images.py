@@ -1,5 +1,6 @@
 import os
 import pickle
+import socket
 import struct
 import subprocess
 import sys
@@ -199,3 +200,19 @@ def test_a_size_that_is_not_square_is_covered(shape):
 def test_an_image_is_not_blown_up_beyond_the_limit():
     with pytest.raises(ValueError, match="'thin' of 40000 x 1 pixels is too long and thin"):
         cover(Image.new("L", (40_000, 1)), (224, 224), "thin")
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(tmp_path / "s.png"))
+        images = PathImages(tmp_path, ["a.png", "pipe.png", "device.png", "s.png", "folder.png"])
+        assert images.read(0).size == (12, 9)
+        for i in range(1, 5):
+            for read in (images.read, images.size, images.mode):
+                with pytest.raises(ImageError, match="no regular file"):
+                    read(i)

@@ -68,11 +68,11 @@ def test_facts_describe_the_data():
     [
         ({"num_samples": 150}, "num_samples is 150, but toy has 200"),
         ({"num_samples": 200, "num_val": 40}, "num_samples is 200, but toy has 160"),
+        ({"num_samples": 5, "max_train_samples": 100}, "num_samples is 5, but toy has 100"),
         ({"num_classes": 3}, "label 3, but with 3 classes.*0 to 2"),
         ({"num_classes": 1}, "1 class"),
         ({"num_val": 200}, "num_val is 200, but there are 200"),
         ({"num_val": -1}, "num_val is -1"),
-        ({"num_val": 2}, "cannot draw 2 of 200"),
         ({"max_train_samples": 0}, "data.max_train_samples must be a whole number of at least 1 or null, got 0"),
         ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
         ({"eval_batch_size": -5}, "data.eval_batch_size must be a whole number of at least 1, got -5"),

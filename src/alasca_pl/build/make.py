@@ -45,6 +45,9 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         return functools.partial(target, **arguments)
     try:
         return target(**arguments)
+    except ImportError as error:
+        # Of a library that the target imports when it is called, as loggers do.
+        raise UserError(f"{name} needs a library that is not installed: {' '.join(str(error).split())}") from error
     except (ValueError, OSError) as error:
         raise error if isinstance(error, UserError) else UserError(str(error)) from error
     except (TypeError, AttributeError) as error:

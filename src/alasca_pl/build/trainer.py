@@ -36,6 +36,9 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
         checkpoints = checkpoint_callbacks(folder, "val" in data.sizes, config["checkpoint"]["every_n_steps"])
         # Without an evaluation split there is nothing to validate, and Lightning would warn about it.
         nothing = {} if data.facts.eval_splits else {"limit_val_batches": 0}
+        callbacks = [make(node) for node in config["callbacks"].values() if node]
+        for callback in callbacks:
+            _check_monitor(callback, data)
         return L.Trainer(
             **{**config["trainer"], **nothing},
             logger=[make(node, save_dir=str(folder.path), config=config) for node in config["logger"].values() if node]
@@ -50,7 +53,7 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
                     if config["report"].get("samples", True)
                     else []
                 ),
-                *(make(node) for node in config["callbacks"].values() if node),
+                *callbacks,
                 # Configs that were recorded before there was this option have none.
                 EarlyEnd(config.get("early_end", {}).get("patience")),
                 # After all callbacks that log at the end of an epoch.
@@ -65,3 +68,14 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
         )
     except (ValueError, TypeError, L.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise error if isinstance(error, UserError) else UserError(f"trainer: {error}") from error
+
+
+def _check_monitor(callback: L.Callback, data: NoisyDataModule) -> None:
+    """Refuse a callback that waits for a metric of no split; Lightning would notice after the first epoch."""
+    monitor = getattr(callback, "monitor", None)
+    splits = ["train", *data.facts.eval_splits]
+    if isinstance(monitor, str) and monitor.partition("/")[0] not in splits:
+        raise UserError(
+            f"{type(callback).__name__} waits for the metric {monitor!r}; metrics begin with the name of a split "
+            f"({', '.join(splits)}), e.g. {splits[-1] if 'val' not in splits else 'val'}/acc"
+        )

@@ -48,6 +48,35 @@ def ordered(arguments: Sequence[str]) -> list[str]:
     return [*options, *(item for place, item in enumerate(arguments) if not _is_option(arguments, place))]
 
 
+def epoch_arguments(arguments: Sequence[str]) -> list[str]:
+    """Give both names of the number of epochs one value, whichever of them was used: schedules follow ``epochs``.
+
+    Raises:
+        UserError: If both are given with different values.
+
+    Example:
+        >>> epoch_arguments(["trainer.max_epochs=5"])
+        ['trainer.max_epochs=${epochs}', 'epochs=5']
+        >>> epoch_arguments(["trainer=smoke", "epochs=5"])
+        ['trainer=smoke', 'epochs=5', 'trainer.max_epochs=${epochs}']
+    """
+    given = {option_name(item): item.partition("=")[2] for item in arguments if "=" in item}
+    epochs, other = given.get("epochs"), given.get("trainer.max_epochs")
+    follows = "trainer.max_epochs=${epochs}"
+    if other not in (None, epochs, "${epochs}"):
+        if epochs is not None:
+            raise UserError(f"epochs={epochs} and trainer.max_epochs={other} are one setting; give epochs only")
+        return [follows if option_name(item) == "trainer.max_epochs" else item for item in arguments] + [
+            f"epochs={other}"
+        ]
+    # A smoke test has its own number, which one on the line overrules.
+    return (
+        [*arguments, follows]
+        if epochs is not None and other is None and given.get("trainer") == "smoke"
+        else list(arguments)
+    )
+
+
 def resume_arguments(arguments: Sequence[str]) -> list[str]:
     """Complete a command that resumes a run: its own overrides first, its own folder for the output.
 

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import (
+    epoch_arguments,
     ordered,
     quote_paths,
     resume_arguments,
@@ -62,7 +63,7 @@ def train() -> None:
     explains = "--explain" in sys.argv[1:]
     with one_message():
         given = without_launchers([item for item in sys.argv[1:] if item != "--explain"])
-        sys.argv[1:] = resume_arguments(ordered(quote_paths(sweep_arguments(given))))
+        sys.argv[1:] = resume_arguments(ordered(quote_paths(epoch_arguments(sweep_arguments(given)))))
         multirun = any(item in ("-m", "--multirun") for item in sys.argv)
         if explains and multirun:
             raise UserError("--explain takes one combination of values at a time; leave out -m")

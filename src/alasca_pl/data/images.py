@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -134,7 +135,11 @@ class LazyImages(ABC):
     @contextmanager
     def _opened(self, i: int) -> Iterator[Image.Image]:
         try:
-            with Image.open(self._source(i)) as image:
+            source = self._source(i)
+            # A pipe or a device would be waited for without end.
+            if isinstance(source, str) and not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116
+                raise ValueError("it is no regular file")
+            with Image.open(source) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS}")

@@ -125,12 +125,16 @@ class PreparedData:
         splits, self.skipped = collect_splits(raw, check, on_corrupt)
         num_classes = count_classes(splits, raw.class_names, num_classes, name)
         self.data_digest = data_digest(splits["train"])
-        splits, positions = make_splits(splits, num_val, max_train_samples, max_test_samples, split_seed)
+        splits, positions = make_splits(
+            splits, num_val, max_train_samples, max_test_samples, split_seed, raw.class_names
+        )
         self.size, self.channels, self.needs_resize = find_shape(splits, image_size, channels)
         self._files = {name: split.images for name, split in splits.items() if isinstance(split, ImageFiles)}
         self.splits = load_splits(splits, self.size, self.channels, loader, memory_limit_mb, num_workers)
         train = self.splits["train"]
-        if num_samples is not None and max_train_samples is None and len(train) != num_samples:
+        # Of a subset only what cannot be: a data set's file states the size without one.
+        fits = num_samples in (None, len(train)) or (max_train_samples is not None and num_samples >= len(train))
+        if not fits:
             raise ValueError(
                 f"data.num_samples is {num_samples}, but {name} has {len(train)} training samples after the split; "
                 "correct it, or set it to null"

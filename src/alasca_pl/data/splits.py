@@ -9,6 +9,7 @@ import torch
 
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.data.decode import check_images
+from alasca_pl.data.names import name_some
 from alasca_pl.data.samples import ImageFiles, RawData, Split
 from alasca_pl.data.stratify import stratified_split
 
@@ -69,7 +70,15 @@ def count_classes(splits: Mapping[str, Split], names: Sequence[str], declared: i
             f"lie in 0 to {num_classes - 1}; "
             "correct the data or data.num_classes"
         )
-    empty = sorted(set(range(num_classes)) - set(splits["train"].labels.tolist()))
+    present = np.unique(splits["train"].labels)
+    if declared is None and not names and len(present) < num_classes / 2:
+        # A single stray label would otherwise decide how large the network's last layer is.
+        raise ValueError(
+            f"the labels of {name} reach {largest}, but only {len(present)} of {num_classes} classes have a training image; "
+            f"number them from 0 to {len(present) - 1}, write names instead of numbers, or confirm with "
+            f"data.num_classes={num_classes}"
+        )
+    empty = np.setdiff1d(np.arange(num_classes), present).tolist()
     if empty and declared is None:
         shown = ", ".join(str(names[one]) if names else str(one) for one in empty[:5])
         log.warning("%s has no training image of %d class(es): %s", name, len(empty), shown)
@@ -82,7 +91,12 @@ def count_classes(splits: Mapping[str, Split], names: Sequence[str], declared: i
 
 
 def make_splits(
-    splits: dict[str, Split], num_val: int | float, max_train: int | None, max_test: int | None, seed: int
+    splits: dict[str, Split],
+    num_val: int | float,
+    max_train: int | None,
+    max_test: int | None,
+    seed: int,
+    names: Sequence[str] = (),
 ) -> tuple[dict[str, Split], dict[str, npt.NDArray[np.int64]]]:
     """Split off validation samples and take subsets.
 
@@ -92,6 +106,9 @@ def make_splits(
         max_train: Training samples to keep, stratified by class, or None.
         max_test: Samples to keep of each other split, or None.
         seed: Of split and training subset.
+        names: Class names for messages, or none.
+
+    A class with one image keeps it in the training split.
 
     Returns:
         The splits, and for each the positions of its samples in the split they come from, int64, ascending.
@@ -113,9 +130,9 @@ def make_splits(
             f"data.num_val is {num_val}, but there are {len(everything)} training samples; choose another number, 0 for none"
         )
     if not own_val and wanted:
-        train, val = _stratified(everything, whole.labels, int(wanted), derive_seed(seed, "split"), "data.num_val")
+        train, val = _split_off(everything, whole.labels, int(wanted), derive_seed(seed, "split"), names)
     if max_train is not None and max_train < len(train):
-        _, train = _stratified(train, whole.labels, max_train, derive_seed(seed, "subset"), "data.max_train_samples")
+        train = _subset(train, whole.labels, max_train, derive_seed(seed, "subset"), names)
     result: dict[str, Split] = {"train": whole.take(train)}
     indices = {"train": train}
     if own_val:
@@ -134,16 +151,55 @@ def make_splits(
     return result, indices
 
 
+def _split_off(
+    index: np.ndarray, labels: np.ndarray, size: int, seed: int, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Validation samples, of all classes that have more than one."""
+    single = _single(labels[index])
+    if single.any():
+        log.warning(
+            "%d class(es) with one image, which is trained on and not validated: %s",
+            single.sum(),
+            name_some([_name(label, names) for label in labels[index[single]]]),
+        )
+    rest, val = _stratified(index[~single], labels, size, seed, "data.num_val", names, fewer_than_classes=True)
+    return np.sort(np.concatenate((rest, index[single]))), val
+
+
+def _subset(index: np.ndarray, labels: np.ndarray, size: int, seed: int, names: Sequence[str]) -> np.ndarray:
+    """Samples of all classes; those with one keep it."""
+    single = _single(labels[index])
+    left = size - int(single.sum())
+    if left <= 0:
+        raise ValueError(
+            f"data.max_train_samples is {size}, but {single.sum()} classes have one image each; choose a larger number"
+        )
+    _, taken = _stratified(index[~single], labels, left, seed, "data.max_train_samples", names)
+    return np.sort(np.concatenate((taken, index[single])))
+
+
+def _single(labels: np.ndarray) -> np.ndarray:
+    """Which samples are the only ones of their class."""
+    return np.bincount(labels)[labels] == 1
+
+
+def _name(label: int, names: Sequence[str]) -> str:
+    return repr(names[label]) if label < len(names) else str(label)
+
+
 def _stratified(
-    index: np.ndarray, labels: np.ndarray, size: int, seed: int, what: str
+    index: np.ndarray,
+    labels: np.ndarray,
+    size: int,
+    seed: int,
+    what: str,
+    names: Sequence[str],
+    fewer_than_classes: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     try:
-        rest, taken = stratified_split(labels[index], size, seed % 2**32)
+        rest, taken = stratified_split(labels[index], size, seed % 2**32, fewer_than_classes)
     except ValueError as error:
-        counts = np.bincount(labels[index])
-        rare = int(np.flatnonzero(counts == counts[counts > 0].min())[0])
         raise ValueError(
-            f"{what}: cannot draw {size} of {len(index)} samples evenly over the classes, of which the smallest, class "
-            f"{rare}, has {counts[rare]}: {error}; choose another number"
-        ) from error
+            f"{what}: cannot draw {size} of {len(index)} samples evenly: {error}; choose another number"
+        ) from None
     return index[rest], index[taken]

@@ -8,7 +8,9 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 
-def stratified_split(labels: npt.NDArray[Any], size: int, seed: int) -> tuple[Ints, Ints]:
+def stratified_split(
+    labels: npt.NDArray[Any], size: int, seed: int, fewer_than_classes: bool = False
+) -> tuple[Ints, Ints]:
     """Split positions into two parts in which each class has the same fraction, up to rounding.
 
     Draws the same samples as scikit-learn's ``train_test_split(test_size=size, stratify=labels, random_state=seed)``. That
@@ -18,6 +20,7 @@ def stratified_split(labels: npt.NDArray[Any], size: int, seed: int) -> tuple[In
         labels: Class of each sample, (N,).
         size: Number of samples in the second part.
         seed: From 0 to 2**32 - 1.
+        fewer_than_classes: Allow a second part without samples of some classes.
 
     Returns:
         Positions of both parts, int64, ascending.
@@ -34,8 +37,9 @@ def stratified_split(labels: npt.NDArray[Any], size: int, seed: int) -> tuple[In
     rest_size = len(labels) - size
     if counts.min() < 2:
         raise ValueError("a class with one sample cannot be in both parts")
-    if min(size, rest_size) < len(classes):
-        raise ValueError(f"{min(size, rest_size)} samples are fewer than the {len(classes)} classes")
+    fewest = rest_size if fewer_than_classes else min(size, rest_size)
+    if fewest < len(classes):
+        raise ValueError(f"{fewest} samples are fewer than the {len(classes)} classes")
     rng = np.random.RandomState(seed)
     in_rest = _divide(counts, rest_size, rng)
     in_taken = _divide(counts - in_rest, size, rng)

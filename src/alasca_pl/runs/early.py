@@ -1,5 +1,6 @@
 """Checks that need neither data nor torch, so that a wrong value is reported at once."""
 
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,9 @@ from alasca_pl.build.make import make
 from alasca_pl.build.schema import check_values
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.paths import absolute_paths
+
+# Each is set by a way to start processes on several machines.
+_CLUSTER = ("MASTER_ADDR", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 def check_early(config: Mapping[str, Any]) -> None:
@@ -21,8 +25,19 @@ def check_early(config: Mapping[str, Any]) -> None:
         UserError: If a value is wrong; the message says what and how to go on.
     """
     check_values(config)
+    _check_epochs(config)
     # Noise models know nothing of torch; those that read a file look for it.
     make(absolute_paths(config["noise"]))
+
+
+def _check_epochs(config: Mapping[str, Any]) -> None:
+    trainer, epochs = config["trainer"], config["epochs"]
+    # A run of a few batches per epoch is a test, which may also end early.
+    if trainer.get("max_epochs") != epochs and trainer.get("limit_train_batches") is None:
+        raise UserError(
+            f"trainer.max_epochs={trainer.get('max_epochs')} and epochs={epochs}: schedules follow epochs, so training would "
+            "end elsewhere; give epochs only"
+        )
 
 
 def check_devices(config: Mapping[str, Any]) -> None:
@@ -33,6 +48,12 @@ def check_devices(config: Mapping[str, Any]) -> None:
     """
     if config["trainer"].get("accelerator") in ("gpu", "cuda") and not has_gpu():
         raise UserError("trainer asks for a GPU, but this machine has none; choose trainer=cpu")
+    nodes = config["trainer"].get("num_nodes") or 1
+    if nodes > 1 and not any(name in os.environ for name in _CLUSTER):
+        raise UserError(
+            f"trainer.num_nodes={nodes}, but this process was not started by a cluster and would wait for the others for ever; "
+            "start it with srun or torchrun, or set MASTER_ADDR and NODE_RANK on each node"
+        )
 
 
 def has_gpu() -> bool:

@@ -15,7 +15,7 @@ import lightning as L
 import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files, make
@@ -264,6 +264,10 @@ def _train(run: Run) -> RunRecord:
         # From a worker it comes with that process's traceback in front.
         problem = str(error).strip().splitlines()[-1]
         raise UserError(f"{problem}; data.check=full finds such images before training") from error
+    except MisconfigurationException as error:
+        # Lightning's, of parts that do not go together.
+        problem = " ".join(str(error).split())
+        raise UserError(problem) from error
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         if run.checkpoint is not None and run.record.processes == 1 and not _has_begun(run):
