@@ -158,11 +158,12 @@ def test_clean_labels_and_names_of_classes_are_read(tmp_path):
     content |= {
         "train_clean_labels": np.array([[2], [1], [0], [0], [1], [3]]),
         "val_clean_labels": np.zeros(4, np.uint8),
+        "test_clean_labels": np.array([1, 1, 2, 0]),
     }
     raw = read_npz(save(tmp_path, content | {"class_names": np.array(["a", "bö <b>", "c", "d"])}))
     assert raw.train.clean.tolist() == [2, 1, 0, 0, 1, 3] and raw.train.clean.dtype == np.int64
     assert raw.val.clean.tolist() == [0, 0, 0, 0]
-    assert raw.test.clean is None
+    assert raw.test.clean.tolist() == [1, 1, 2, 0]
     assert raw.class_names == ("a", "bö <b>", "c", "d")
 
 

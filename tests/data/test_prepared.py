@@ -1,10 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from toy_data import K, build, prepare, raw_data
 
+from alasca_pl.core.record import DataRecord
+from alasca_pl.data.prepared import PreparedData
 from alasca_pl.data.samples import ImageArrays, RawData
 from alasca_pl.noise.model import NoiseModel
 from alasca_pl.noise.symmetric import SymmetricNoise
+from alasca_pl.report.summary import render
+from report.trees import make_run
+
+DATA = DataRecord("toy", {"train": 4, "test": 4}, 2, [1, 8, 8], ["a", "b"], "d" * 64)
 
 
 def test_split_is_disjoint_complete_and_even_over_the_classes():
@@ -101,3 +109,21 @@ def test_test_labels_beyond_the_classes_of_the_training_split_are_refused():
 
 def test_declared_classes_may_exceed_those_that_occur():
     assert prepare(num_classes=9).facts.num_classes == 9
+
+
+@pytest.mark.parametrize(
+    ("labels_are_clean", "has_clean", "expected"),
+    [(True, False, ("test",)), (False, False, ()), (False, True, ("test",))],
+)
+def test_test_labels_are_clean_only_if_somebody_says_so(labels_are_clean, has_clean, expected):
+    raw = raw_data(val=20)
+    if has_clean:
+        raw = dataclasses.replace(raw, test=dataclasses.replace(raw.test, clean=raw.test.labels))
+    data = PreparedData("toy", lambda: raw, NoiseModel(), labels_are_clean=labels_are_clean)
+    assert data.clean_splits == expected
+
+
+def test_the_summary_calls_labels_clean_only_if_they_are_known_to_be(tmp_path):
+    for clean, words in ((["test"], " (clean labels)"), ([], " (given labels)"), (None, "")):
+        record = make_run(tmp_path / "run", data=dataclasses.replace(DATA, clean_splits=clean), duration_seconds=1.0)
+        assert render(record, None).renderables[0].title == f"Test accuracy{words}"

@@ -42,7 +42,7 @@ def test_the_first_classes_are_kept(root, caplog):
     assert names_of(raw.train) == ["google/q0001/a b.jpg", "google/q0002/2.jpg", "google/q0002/4.jpg"]
     assert raw.train.labels.tolist() == [0, 49, 1] and raw.train.labels.dtype == np.int64
     assert names_of(raw.test) == ["val000001.jpg", "val000003.jpg"]
-    assert raw.test.labels.tolist() == [1, 49]
+    assert raw.test.labels.tolist() == raw.test.clean.tolist() == [1, 49]
     assert raw.val is None and raw.train.clean is None and raw.extra == {}
     assert np.array_equal(np.asarray(raw.train.images.read(2)), pixels(3))
     assert np.array_equal(np.asarray(raw.test.images.read(1)), pixels(12))

@@ -65,7 +65,7 @@ def test_pixels_and_files_give_the_same(trained: Path):
 def test_images_that_do_not_fit_are_refused(trained: Path, tmp_path: Path):
     run = alasca_pl.load_run(trained / "run")
     for images, message in (
-        (np.zeros((2, 9, 9, 3), dtype=np.uint8), r"shape \(2, 3, 9, 9\); the run takes uint8 and \(n, 3, 12, 12\)"),
+        (np.zeros((2, 9, 9, 3), dtype=np.uint8), r"shape \(2, 3, 9, 9\); the run takes \(n, 3, 12, 12\)"),
         (torch.zeros(2, 3, 12, 12), "type torch.float32"),
         ([], "no images"),
         ([tmp_path / "missing.jpg"], "the file is missing"),

@@ -35,6 +35,7 @@ class DataRecord:
         class_names: One per class.
         sha256: Hash of the training images, see ``PreparedData.data_digest``.
         skipped: Number of images that could not be read and were left out.
+        clean_splits: Test splits that were measured against labels known to be clean; None in records of earlier versions.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DataRecord:
     class_names: list[str]
     sha256: str
     skipped: int = 0
+    clean_splits: list[str] | None = None
 
 
 @dataclass

@@ -64,7 +64,7 @@ def read_clothing1m(root: str | Path, train: Literal["noisy", "clean"] = "noisy"
     for split, path in lists.items():
         labels = _look_up(keys[split], noisy if split == "train" else clean, path)
         known = all(key in clean for key in keys[split])
-        of_split = _look_up(keys[split], clean, path) if known and split != "test" else None
+        of_split = _look_up(keys[split], clean, path) if known else None
         splits[split] = ImageFiles(PathImages(base, keys[split]), labels, of_split)
     return RawData(splits["train"], splits["test"], splits["val"], CLASS_NAMES)
 

@@ -129,7 +129,7 @@ def read_huggingface(
         labels = _labels(dataset, label_column, source, split)
         clean = None if clean_label_column is None else _labels(dataset, clean_label_column, source, split)
         if split == "test" and clean is not None:
-            labels, clean = clean, None
+            labels = clean
         made[split] = ImageFiles(HuggingFaceImages(dataset, image_column), labels, clean)
     return RawData(made["train"], made.get("test"), made.get("val"), names)
 

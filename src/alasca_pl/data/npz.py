@@ -9,8 +9,8 @@ from alasca_pl.data.samples import ImageArrays, RawData, as_images, as_labels
 def read_npz(path: str | Path) -> RawData:
     """Read ``train_images`` and ``train_labels`` and, if present, the same for ``test`` and ``val``.
 
-    Labels known to be correct may be in ``train_clean_labels`` and ``val_clean_labels``, names of the classes, as text,
-    in ``class_names``. Nothing in the file is executed: arrays of pickled objects are refused.
+    Labels known to be correct may be in ``train_clean_labels``, and likewise for ``test`` and ``val``, names of the classes,
+    as text, in ``class_names``. Nothing in the file is executed: arrays of pickled objects are refused.
 
     Args:
         path: The file.
@@ -51,8 +51,7 @@ def _read_split(file: ArrayFile, split: str) -> ImageArrays:
     if not len(labels):
         raise ValueError(f"{split}_images holds no images")
     clean = None
-    # The labels of the test split are clean.
-    if split != "test" and f"{split}_clean_labels" in file:
+    if f"{split}_clean_labels" in file:
         clean = as_labels(file[f"{split}_clean_labels"], f"{split}_clean_labels")
         if len(clean) != len(labels):
             raise ValueError(

@@ -70,6 +70,7 @@ class PreparedData:
         val_labels: Labels of the validation split, or None without one.
         data_digest: Hash of the data set's training images before any split: of pixels if the reader gives arrays, else
             of file names and sizes.
+        clean_splits: Test splits that are measured against labels known to be clean.
         skipped: Names of images that were left out because they cannot be read.
         size: Height and width of the images that are passed to networks.
         channels: 1 or 3.
@@ -157,6 +158,11 @@ class PreparedData:
         self.labels["train"] = self.noisy_labels.label
         if self.val_labels is not None:
             self.labels["val"] = self.val_labels.label
+        self.clean_splits = tuple(
+            split
+            for split, data in self.splits.items()
+            if split not in ("train", "val") and (labels_are_clean or data.clean is not None)
+        )
         self.held_out: npt.NDArray[np.int64] | None = None
         if fold is not None:
             self._hold_out(*read_fold(fold), split_seed)

@@ -70,7 +70,7 @@ class RawData:
 
     Attributes:
         train: Training samples, with labels as the data set has them.
-        test: Test samples with clean labels, or None.
+        test: Test samples, or None. Their labels are known to be clean if ``clean`` or ``labels_are_clean`` says so.
         val: The data set's own validation split, or None if one is to be split off.
         class_names: One name per class, or empty.
         extra: Further test splits by name.

@@ -202,7 +202,7 @@ def _make(split: str, rows: _Rows, root: Path, numbers: dict[str, int], path: Pa
     labels, known = as_labels(rows.label), sum(value != "" for value in rows.clean)
     if known == len(rows.clean):
         clean = as_labels(rows.clean)
-        return ImageFiles(images, clean) if split == "test" else ImageFiles(images, labels, clean)
+        return ImageFiles(images, clean if split == "test" else labels, clean)
     if known and split == "test":
         line = rows.line[rows.clean.index("")]
         raise ValueError(

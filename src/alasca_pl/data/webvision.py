@@ -30,7 +30,8 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
             searched in it, in its ``val``, and in ``root``.
 
     Returns:
-        Training split, WebVision's validation images as test split, and the further test split ``imagenet``.
+        Training split, WebVision's validation images as test split, and the further test split ``imagenet``. People have checked
+        the labels of the last two, which count as clean.
 
     Raises:
         FileNotFoundError: If a list or all images of a split are missing.
@@ -43,7 +44,7 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
     root = Path(root).expanduser()
     train_list = find_list("train_filelist_google.txt", (root / "info",))
     val_list = find_list("val_filelist.txt", (root / "info",))
-    train = _read_split(train_list, (root,), num_classes)
+    train = _read_split(train_list, (root,), num_classes, is_clean=False)
     test = _read_split(val_list, (root / "val_images_256", root), num_classes)
     folder = root / "imagenet" if imagenet_root is None else Path(imagenet_root).expanduser()
     extra = {}
@@ -55,10 +56,11 @@ def read_webvision(root: str | Path, num_classes: int = 50, imagenet_root: str |
     return RawData(train, test, extra=extra)
 
 
-def _read_split(path: Path, bases: Sequence[Path], num_classes: int) -> ImageFiles:
+def _read_split(path: Path, bases: Sequence[Path], num_classes: int, is_clean: bool = True) -> ImageFiles:
     keys, labels = read_pairs(path, _ALL_CLASSES)
     kept = [key for key, label in zip(keys, labels.tolist()) if label < num_classes]
     if not kept:
         raise ValueError(f"{path} has no image of the first {num_classes} classes")
     base = find_base(kept, bases, f"images of {path.name}")
-    return ImageFiles(PathImages(base, kept), labels[labels < num_classes])
+    labels = labels[labels < num_classes]
+    return ImageFiles(PathImages(base, kept), labels, labels if is_clean else None)

@@ -88,7 +88,7 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
     last = metrics["last"]
     # The test split comes first, then further ones.
     splits = sorted(splits_measured(measured(last)), key=lambda split: split != TEST)
-    title = "Validation accuracy (given labels)" if splits == [VAL] else "Test accuracy (clean labels)"
+    title = "Validation accuracy (given labels)" if splits == [VAL] else f"Test accuracy{_labels(record, splits)}"
     table = Table(title=title, title_justify="left")
     table.add_column("prediction")
     is_last = last["epoch"] + 1 == record.config.get("trainer", {}).get("max_epochs")
@@ -128,6 +128,12 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
         lines.append(f"the same without ALASCA: {compare_with}")
     texts = [Text(line) for line in lines]
     return Group(table, *texts) if splits else Group(*texts)
+
+
+def _labels(record: RunRecord, splits: Sequence[str]) -> str:
+    if record.data.clean_splits is None:
+        return ""
+    return f" ({'clean' if set(splits) <= set(record.data.clean_splits) else 'given'} labels)"
 
 
 def _why_not(record: RunRecord) -> str:

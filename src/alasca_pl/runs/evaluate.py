@@ -36,8 +36,8 @@ def evaluate_checkpoint(
         output: JSON file to write, which must not exist.
 
     Returns:
-        ``checkpoint``, ``epoch``, ``split``, ``samples``, ``accuracy`` by rule, ``accuracy_per_class`` of the run's own
-        rule (a list by class, None for classes without samples) and ``class_names``.
+        ``checkpoint``, ``epoch``, ``split``, ``samples``, ``labels`` (``clean`` or ``given``), ``accuracy`` by rule,
+        ``accuracy_per_class`` of the run's own rule (a list by class, None for classes without samples) and ``class_names``.
 
     Raises:
         UserError: If an argument is wrong, or checkpoint and data do not fit each other.
@@ -68,6 +68,7 @@ def evaluate_checkpoint(
         "epoch": run.epoch,
         "split": split,
         "samples": data.sizes[split],
+        "labels": "clean" if split in data.prepared.clean_splits else "given",
         "accuracy": {rule: float(value) for rule, value in accuracies.take().items()},
         "accuracy_per_class": [
             float(accuracy) if present else None for accuracy, present in zip(per_class.compute(), count)
@@ -81,11 +82,10 @@ def evaluate_checkpoint(
 
 def render_evaluation(result: dict[str, Any]) -> Table:
     """Make a table of what ``evaluate_checkpoint`` returned."""
-    labels = "given" if result["split"] in ("train", "val") else "clean"
     # Text, because a path may contain what Rich reads as markup.
     title = Text(
         f"{result['checkpoint']} (epoch {result['epoch'] + 1}): accuracy on {result['split']}, "
-        f"{result['samples']} samples, {labels} labels"
+        f"{result['samples']} samples, {result['labels']} labels"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("prediction")

@@ -21,6 +21,7 @@ from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.types import DataFacts
 from alasca_pl.models.network import Network
 from alasca_pl.runs.fits import check_weights
+from alasca_pl.runs.pixels import Pixels, as_pixels
 from alasca_pl.training.module import NoisyLabelModule
 
 if TYPE_CHECKING:
@@ -54,16 +55,21 @@ class LoadedRun:
     history: list[Row]
     epoch: int
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Pixels, scaled: bool = False) -> Tensor:
         """Normalise pixels for the module.
 
         Args:
-            images: uint8 (B, C, H, W).
+            images: Pixels 0 to 255, uint8, as a tensor (B, C, H, W) or an array (B, H, W[, C]).
+            scaled: Whether they are floats in [0, 1] instead.
 
         Returns:
-            float32 (B, C, H, W).
+            float32 (B, C, H, W), on the device of the images.
+
+        Raises:
+            UserError: If type, shape or range is another.
         """
-        return Normalise(self.facts.mean, self.facts.std).to(images.device)(images)
+        pixels = as_pixels(images, self.facts.image_shape[0], scaled)
+        return Normalise(self.facts.mean, self.facts.std).to(pixels.device)(pixels)
 
     def predict(
         self,

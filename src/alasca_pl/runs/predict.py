@@ -16,9 +16,9 @@ from alasca_pl.data.decode import find_corrupt
 from alasca_pl.data.eval_batches import EvalFiles
 from alasca_pl.data.images import EXTENSIONS, PathImages
 from alasca_pl.data.names import name_some
-from alasca_pl.data.samples import as_images
 from alasca_pl.data.views import SMALL, make_view
 from alasca_pl.runs.classifier import chosen_rule, probabilities
+from alasca_pl.runs.pixels import as_pixels
 from alasca_pl.runs.stored import device_of
 from alasca_pl.training.predict import predict
 
@@ -100,18 +100,13 @@ def predict_images(
 
 
 def _of_pixels(run: "LoadedRun", images: Tensor | npt.NDArray[np.uint8], batch_size: int) -> Iterator[Tensor]:
-    if isinstance(images, np.ndarray):
-        try:
-            # Arrays that Pillow gives cannot be written to, which torch would complain of.
-            images = torch.from_numpy(np.require(as_images(images, "images"), requirements="W")).permute(0, 3, 1, 2)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != run.facts.image_shape:
+    pixels = as_pixels(images, run.facts.image_shape[0])
+    if tuple(pixels.shape[1:]) != run.facts.image_shape:
         raise UserError(
-            f"images have type {images.dtype} and shape {tuple(images.shape)}; the run takes uint8 and "
-            f"(n, {', '.join(map(str, run.facts.image_shape))}), or paths of files of any size"
+            f"images have shape {tuple(pixels.shape)}; the run takes (n, {', '.join(map(str, run.facts.image_shape))}), or "
+            "paths of files of any size"
         )
-    for part in images.split(batch_size):
+    for part in pixels.split(batch_size):
         yield run.normalise(part)
 
 

@@ -175,6 +175,7 @@ def _prepare(
             class_names=list(data.facts.class_names),
             sha256=data.data_digest,
             skipped=len(data.skipped),
+            clean_splits=list(data.prepared.clean_splits),
         ),
         noise=_noise_record(data.noisy_labels),
         val_noise=_noise_record(data.val_labels) if data.val_labels else None,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL, accuracy
 from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.steps.method import Method
@@ -69,7 +70,16 @@ class NoisyLabelModule(L.LightningModule):
         return self.predict_rule if self.predict_rule in self.rules else "main"
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify images (B, C, H, W) by the module's rule; scores (B, K)."""
+        """Classify normalised images (B, C, H, W) by the module's rule; scores (B, K).
+
+        Raises:
+            UserError: If they are no tensor of floats.
+        """
+        if not isinstance(image, Tensor) or not image.is_floating_point():
+            found = image.dtype if isinstance(image, Tensor) else type(image).__name__
+            raise UserError(
+                f"the module takes normalised images, got {found}; see normalise and predict of an opened run"
+            )
         return predict([network(image) for network in self.method.networks], self.predict_rule, self.predict_average)
 
     def progress(self) -> Progress:
