@@ -1,3 +1,5 @@
+import contextlib
+import math
 import os
 import pickle
 import socket
@@ -5,16 +7,25 @@ import struct
 import subprocess
 import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from pictures import pixels, save, save_all, truncate
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
+from alasca_pl.core.checkpoint import facts_of, pack
+from alasca_pl.core.normalise import Normalise
+from alasca_pl.data.folder import read_folder
 from alasca_pl.data.images import MAX_PIXELS, ImageError, PathImages, cover
+from alasca_pl.data.prepared import PreparedData
+from alasca_pl.data.samples import ImageArrays, RawData
 from alasca_pl.data.views import View
 from alasca_pl.data.workers import DecodedViews, decoding_loader
+from alasca_pl.noise.model import NoiseModel
+from alasca_pl.runs.predict import _of_files
 
 
 def bomb(path, width=60_000, height=60_000):
@@ -216,3 +227,65 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
             for read in (images.read, images.size, images.mode):
                 with pytest.raises(ImageError, match="no regular file"):
                     read(i)
+
+
+def sixteen_bits(folder, count: int = 4) -> np.ndarray:
+    """Images of 12 bits stored as 16, of two classes; returns the values of the first."""
+    values = np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(np.roll(values, number)).save(folder / name / f"{number}.png")
+    return values
+
+
+def test_a_range_of_grey_values_is_scaled_to_all_levels(tmp_path):
+    values = sixteen_bits(tmp_path)
+    images = PathImages(tmp_path, ["a/1.png", "a/0.png"])
+    scaled = images.scaled_from((1000, 3000)).take(np.array([1]))
+    expected = [min(max(math.floor((int(v) - 1000) / 2000 * 255 + 0.5), 0), 255) for v in values.ravel()]
+    assert np.asarray(scaled.read(0, "L")).ravel().tolist() == expected
+    assert np.asarray(pickle.loads(pickle.dumps(scaled)).read(0, "L")).ravel().tolist() == expected
+    # Without a range, the upper 8 of 16 bits.
+    assert np.asarray(images.read(1, "L")).ravel().tolist() == [int(v) >> 8 for v in values.ravel()]
+    assert images.sixteen_bits(0) == (0, 4032)
+
+
+def test_images_that_use_little_of_16_bits_are_noticed_and_the_range_reaches_everything(tmp_path, caplog):
+    sixteen_bits(tmp_path / "images")
+    noise = NoiseModel()
+    plain = PreparedData("toy", lambda: read_folder(tmp_path / "images"), noise)
+    assert "grey values from 0 to 4032 in the 8 looked at, of which 16 of 256 levels are left" in caplog.text
+    assert "data.grey_range=[0,4032]" in caplog.text
+    caplog.clear()
+    scaled = PreparedData("toy", lambda: read_folder(tmp_path / "images"), noise, grey_range=[0, 4032])
+    assert not caplog.text
+    assert plain.splits["train"].images.max() == 15 and scaled.splits["train"].images.max() == 255
+    assert plain.facts.grey_range == () and scaled.facts.grey_range == (0, 4032)
+    assert facts_of({"alasca_pl": pack({}, scaled.facts)}) == scaled.facts
+    lazy = PreparedData("toy", lambda: read_folder(tmp_path / "images"), noise, grey_range=[0, 4032], loader="files")
+    assert np.asarray(lazy.splits["train"].images.read(0, "L")).max() == 255
+    run = SimpleNamespace(facts=scaled.facts)
+    (batch,) = _of_files(run, [tmp_path / "images" / "a" / "0.png"], 4, 0)
+    own = torch.from_numpy(scaled.splits["train"].images[:1]).permute(0, 3, 1, 2)
+    assert torch.equal(batch, Normalise(scaled.facts.mean, scaled.facts.std)(own))
+
+
+@pytest.mark.parametrize("grey_range", [[0], [5, 5], [9, 3], [0, 70000], [-1, 5]])
+def test_a_range_that_is_none_is_refused(tmp_path, grey_range):
+    sixteen_bits(tmp_path)
+    with pytest.raises(ValueError, match=r"data\.grey_range must be two whole numbers from 0 to 65535"):
+        PreparedData("toy", lambda: read_folder(tmp_path), NoiseModel(), grey_range=grey_range)
+
+
+def test_a_range_without_16_bit_images_is_refused_in_memory_and_remarked_in_files(tmp_path, caplog):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "0.png")
+    images = ImageArrays(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"data\.grey_range is for 16-bit images in files"):
+        PreparedData("toy", lambda: RawData(images), NoiseModel(), grey_range=[0, 9])
+    with contextlib.suppress(ValueError):
+        # Such images have no standard deviation.
+        PreparedData("toy", lambda: read_folder(tmp_path), NoiseModel(), grey_range=[0, 9])
+    assert "data.grey_range has no effect: no 16-bit image was found" in caplog.text

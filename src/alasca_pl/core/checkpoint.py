@@ -82,6 +82,8 @@ def _check_content(checkpoint: dict[str, Any]) -> None:
             raise ValueError(f"facts.{name} is {value!r}")
     if facts.num_classes < 2 or facts.num_samples < 1 or len(facts.class_names) != facts.num_classes:
         raise ValueError(f"it tells of {facts.num_classes} classes with {len(facts.class_names)} names")
+    if len(facts.grey_range) not in (0, 2) or list(facts.grey_range) != sorted(set(facts.grey_range)):
+        raise ValueError(f"facts.grey_range is {facts.grey_range!r}")
     if not len(facts.mean) == len(facts.std) == facts.image_shape[0] or min(facts.image_shape) < 1:
         raise ValueError(f"it tells of images of shape {facts.image_shape} with {len(facts.mean)} channels")
 

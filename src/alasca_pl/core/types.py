@@ -139,3 +139,5 @@ class DataFacts(NamedTuple):
     ``noise_rate: oracle`` in their config."""
     class_counts: tuple[int, ...] = ()
     """Samples of each class in the training split, by observed label."""
+    grey_range: tuple[int, ...] = ()
+    """Smallest and largest grey value of 16-bit images, which became 0 and 255; empty for 0 and 65535."""

@@ -1,5 +1,6 @@
 """Read one image: from its file, upright, in grey or colour, scaled and cropped."""
 
+import copy
 import hashlib
 import io
 import os
@@ -61,7 +62,13 @@ class ImageError(ValueError):
 
 
 class LazyImages(ABC):
-    """Images by position, decoded on demand. Objects can be sent to spawned processes."""
+    """Images by position, decoded on demand. Objects can be sent to spawned processes.
+
+    Attributes:
+        grey_range: Values of 16-bit images that become 0 and 255; values beyond them are cut off.
+    """
+
+    grey_range: tuple[int, int] = (0, 65535)
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -82,6 +89,23 @@ class LazyImages(ABC):
     def _source(self, i: int) -> str | io.BytesIO:
         """Return what Pillow opens."""
 
+    def scaled_from(self, grey_range: tuple[int, int]) -> Self:
+        """Return the same images with another ``grey_range``."""
+        changed = copy.copy(self)
+        changed.grey_range = grey_range
+        return changed
+
+    def sixteen_bits(self, i: int) -> tuple[int, int] | None:
+        """Smallest and largest value of an image of 16 bits; None of another, or if it cannot be read."""
+        try:
+            with self._opened(i) as image:
+                if not _has_sixteen_bits(image):
+                    return None
+                values = np.asarray(image).astype(np.int32)
+                return int(values.min()), int(values.max())
+        except ImageError:
+            return None
+
     def read(self, i: int, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
         """Decode an image, upright, without transparency; of several frames only the first.
 
@@ -97,7 +121,7 @@ class LazyImages(ABC):
         with self._opened(i) as image:
             image.load()
             turn = _UPRIGHT.get(_orientation(image))
-            whole = _eight_bits(image)
+            whole = _eight_bits(image, self.grey_range)
             if whole.mode in ("P", "PA"):
                 # A palette may hold transparency per colour, which Pillow drops only when it converts through RGBA.
                 whole = whole.convert("RGBA")
@@ -185,7 +209,9 @@ class PathImages(LazyImages):
         return len(self.names)
 
     def take(self, index: npt.NDArray[np.int64]) -> Self:
-        return type(self)(self.root, self.names[index])
+        taken = copy.copy(self)
+        taken.names = self.names[index]
+        return taken
 
     def name(self, i: int) -> str:
         return os.fsdecode(bytes(self.names[i]))
@@ -232,10 +258,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _has_sixteen_bits(image: Image.Image) -> bool:
     # Older versions of Pillow open 16 bits of grey as 32.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).astype(np.uint8))
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+
+
+def _eight_bits(image: Image.Image, grey_range: tuple[int, int]) -> Image.Image:
+    if _has_sixteen_bits(image):
+        values, (low, high) = np.asarray(image).astype(np.int32), grey_range
+        if grey_range == LazyImages.grey_range:
+            return Image.fromarray((values >> 8).astype(np.uint8))
+        # Rounded to the nearest level.
+        levels = (2 * 255 * (values.clip(low, high) - low) + (high - low)) // (2 * (high - low))
+        return Image.fromarray(levels.astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"its pixels are of Pillow's mode {image.mode}; save it with 8 or 16 bits per channel")
     return image

@@ -13,6 +13,7 @@ from alasca_pl.core.types import DataFacts
 from alasca_pl.data.checks import check_number
 from alasca_pl.data.decode import decode_all
 from alasca_pl.data.folds import HELD_OUT, fold_of, read_fold
+from alasca_pl.data.grey_range import with_grey_range
 from alasca_pl.data.images import LazyImages
 from alasca_pl.data.samples import ImageArrays, ImageFiles, RawData, Split
 from alasca_pl.data.shapes import data_digest, find_shape, load_splits, normalisation
@@ -52,6 +53,7 @@ class PreparedData:
         image_size: Height and width, one number for both, of images from files; None keeps their size if all are alike,
             else takes the nearest usual size.
         channels: 1 or 3, for images from files; None infers it from the images.
+        grey_range: Smallest and largest grey value of 16-bit images from files, which become 0 and 255; None for 0 and 65535.
         loader: ``arrays`` decodes all files once and keeps them in memory; ``files`` decodes them in workers each epoch;
             ``auto`` means arrays while all splits together need no more than ``memory_limit_mb``.
         memory_limit_mb: Limit for ``auto``, in megabytes.
@@ -107,6 +109,7 @@ class PreparedData:
         std: Sequence[float] | None = None,
         image_size: int | Sequence[int] | None = None,
         channels: int | None = None,
+        grey_range: Sequence[int] | None = None,
         loader: Literal["auto", "arrays", "files"] = "auto",
         memory_limit_mb: int = 2000,
         num_workers: int = 2,
@@ -124,6 +127,7 @@ class PreparedData:
         self.name = name
         self.num_workers = num_workers
         splits, self.skipped = collect_splits(raw, check, on_corrupt)
+        splits = with_grey_range(splits, grey_range)
         num_classes = count_classes(splits, raw.class_names, num_classes, name)
         self.data_digest = data_digest(splits["train"])
         splits, positions = make_splits(
@@ -180,6 +184,7 @@ class PreparedData:
             std=tuple(to_use_std.tolist()),
             eval_splits=tuple(split for split in self.splits if split not in ("train", HELD_OUT)),
             realised_rate=self.noisy_labels.realised_rate,
+            grey_range=() if grey_range is None else tuple(grey_range),
             class_counts=tuple(np.bincount(self.noisy_labels.label, minlength=num_classes).tolist()),
         )
 

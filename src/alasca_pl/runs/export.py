@@ -54,7 +54,7 @@ def export_run(
     The file takes pixels 0 to 255 as uint8 (n, C, H, W) with any n, in RGB or grey, and gives probabilities, float32 (n, K).
     Normalisation, the mean over heads and networks, and softmax are inside; decoding and resizing are not. It describes
     itself: ``class_names``, ``image_shape`` (C, H, W), ``rule``, ``average``, ``networks`` (their number), ``input``,
-    ``resize`` and ``epoch``.
+    ``resize``, ``epoch``, and ``grey_range`` if 16-bit images were scaled from another range than their whole one.
 
     ``onnx`` keeps the description as ``metadata_props``, all values but text as JSON. ``torch`` is a program of
     ``torch.export``, which ``torch.export.load(FILE, extra_files=...)`` opens without this package; the description is the
@@ -113,7 +113,10 @@ def export_run(
 def _about(run: "LoadedRun", classifier: Classifier) -> dict[str, Any]:
     channels, height, width = run.facts.image_shape
     colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    grey = run.facts.grey_range
+    scaled = {"grey_range": f"of 16-bit images, grey values {grey[0]} to {grey[1]} become 0 to 255"} if grey else {}
     return {
+        **scaled,
         "class_names": list(run.facts.class_names),
         "image_shape": list(run.facts.image_shape),
         "input": f"{INPUT}: pixels 0 to 255, uint8 (n, {channels}, {height}, {width}), {colours}",

@@ -115,8 +115,12 @@ def _of_files(run: "LoadedRun", paths: Sequence[str | Path], batch_size: int, nu
     # Absolute, so that their folder is the root.
     names = [str(Path(path).expanduser().absolute()) for path in paths]
     large = max(height, width) > SMALL
+    files = PathImages("/", names)
+    if run.facts.grey_range:
+        low, high = run.facts.grey_range
+        files = files.scaled_from((low, high))
     batches = EvalFiles(
-        PathImages("/", names),
+        files,
         channels,
         torch.zeros(len(names), dtype=torch.int64),
         Normalise(run.facts.mean, run.facts.std),
