@@ -12,6 +12,8 @@ from alasca_pl.cli.common import find_own_parts, one_message, plain_config
 from alasca_pl.cli.refusals import composed, in_one_line
 from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
+from alasca_pl.core.errors import UserError
+from alasca_pl.core.overrides import option_name
 
 
 def evaluate() -> None:
@@ -19,6 +21,12 @@ def evaluate() -> None:
     sys.argv[1:] = ordered(quote_paths(sys.argv[1:]))
     find_own_parts()
     with one_message(), in_one_line(sys.argv):
+        chosen = next((item for item in sys.argv[1:] if option_name(item) == "data"), None)
+        if chosen is not None:
+            raise UserError(
+                f"{chosen}: a checkpoint is measured on the data that it was trained on; data.root=... or data.path=... says "
+                "where they are now, and alasca-predict RUN FOLDER classifies other images"
+            )
         _evaluate()
 
 

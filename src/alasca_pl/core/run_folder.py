@@ -22,6 +22,12 @@ class RunFolder:
         """Return the folder of the run that a checkpoint belongs to; the checkpoint need not exist."""
         return cls(checkpoint.absolute().parent.parent)
 
+    @classmethod
+    def checkpoint_at(cls, place: str | Path) -> Path:
+        """Return a checkpoint from its own path, or the last one of the run whose folder is given."""
+        path = Path(place).expanduser()
+        return cls(path).last if path.is_dir() else path
+
     @property
     def config(self) -> Path:
         """The resolved config."""

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.report.summary import HEADS
 from alasca_pl.runs.load import open_checkpoint
 from alasca_pl.runs.stored import data_of, device_of
@@ -28,7 +29,7 @@ def evaluate_checkpoint(
     """Measure accuracy of every prediction rule.
 
     Args:
-        checkpoint: File from a run's folder ``checkpoints``.
+        checkpoint: File from a run's folder ``checkpoints``, or the run's folder for its last one.
         split: ``train``, ``val`` (both against observed labels), ``test``, or a further test split of the data.
         source: Current location of the data, e.g. ``{"root": ...}``, if it has moved since the run.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -44,13 +45,14 @@ def evaluate_checkpoint(
     """
     if output is not None and output.exists():
         raise UserError(f"{output} exists already; choose another output")
+    checkpoint = RunFolder.checkpoint_at(checkpoint)
     target = device_of(device)
     run = open_checkpoint(checkpoint, trust)
     data = data_of(run, source)
-    try:
-        batches = data.eval_batches(split)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    if split not in data.sizes:
+        others = " or ".join(f"split={name}" for name in sorted(data.sizes, key=lambda name: name == "train"))
+        raise UserError(f"the data {data.name} have no split {split!r}; give {others}")
+    batches = data.eval_batches(split)
     module = run.module.to(target)
     num_classes = run.facts.num_classes
     accuracies = SplitAccuracy(module.rules, module.predict_average, num_classes, num_networks=1).to(target)

@@ -139,7 +139,8 @@ def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) 
 
 
 def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
-    """Open the run that a checkpoint belongs to; see ``load_run``."""
+    """Open the run that a checkpoint belongs to, or a run's folder with its last one; see ``load_run``."""
+    path = RunFolder.checkpoint_at(path)
     content = read_checkpoint(path)
     config: Config = content[CHECKPOINT_KEY]["config"]
     if not trust:

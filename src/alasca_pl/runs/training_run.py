@@ -116,7 +116,7 @@ def prepare(
 def _prepare(
     config: Config, run_folder: RunFolder, about: dict[str, Any], lock: FolderLock | None, recompose: Recompose | None
 ) -> Run:
-    checkpoint = Path(config["ckpt_path"]) if config["ckpt_path"] else None
+    checkpoint = RunFolder.checkpoint_at(config["ckpt_path"]) if config["ckpt_path"] else None
     # The run must find its data again from any folder.
     config = absorb_files(absolute_paths(config))
     previous = check_folder(run_folder, checkpoint, config) if _rank() == 0 else None
