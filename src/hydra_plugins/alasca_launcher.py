@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from alasca_pl.sweeps.pool import Result
 
 
+# Sweepers that know all their jobs before the first one has run.
+_WITHOUT_VALUES = tuple(f"{module}.{name}Sweeper" for module, name in (
+    (__name__, "Grid"), (BasicSweeper.__module__, "Basic"),
+))  # fmt: skip
+
+
 class GridSweeper(BasicSweeper):
     """Hydra's basic sweeper, for launchers that check all jobs themselves; a refused sweep leaves no folder.
 
@@ -290,6 +296,12 @@ class LocalLauncher(Launcher):
             with file.open("a") as lines:
                 lines.write(f"{line}\n")
 
+    @property
+    def _must_return(self) -> bool:
+        """Whether the sweeper goes on from what jobs return."""
+        assert self.config is not None
+        return self.config.hydra.sweeper._target_ not in _WITHOUT_VALUES
+
     def _returns(self, asked: "Sequence[Job]", results: "Sequence[Result]", sweep: Path) -> list[JobReturn]:
         by_digest = {result.job.digest: result for result in results}
         bad = [result for result in results if result.outcome != "finished"]
@@ -307,7 +319,15 @@ class LocalLauncher(Launcher):
             answer = JobReturn(overrides=list(job.overrides), cfg=OmegaConf.create(dict(job.config)))
             answer.working_dir, answer.task_name = str(result.folder.path), "train"
             answer.hydra_cfg = self.config
-            if result.outcome == "finished":
+            if result.outcome == "finished" and result.value is None and self._must_return:
+                answer.status = JobStatus.FAILED
+                metric, of = self.options["metric"], self.options["metric_of"]
+                answer.return_value = CompactHydraException(
+                    f"{result.folder.path.name} has no {metric} of {of} for the sweeper; it has "
+                    f"{', '.join(result.folder.metrics(of)) or 'none'}. Choose one with hydra.launcher.metric=... and "
+                    "hydra.launcher.metric_of=...; accuracy on the validation split needs data.num_val"
+                )
+            elif result.outcome == "finished":
                 answer.status, answer.return_value = JobStatus.COMPLETED, result.value
             else:
                 answer.status, answer.return_value = JobStatus.FAILED, summary

@@ -84,11 +84,10 @@ def train() -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
-def _train(cfg: DictConfig) -> None:
+def _train(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
-        _relaunch()
-        return
+        return _relaunch()
     with one_message(), RunLog() as run_log:
         composed = compose_command()
         config, choices = plain_config(composed.config), composed.choices
@@ -132,6 +131,7 @@ def _train(cfg: DictConfig) -> None:
             say(
                 f"which labels are likely wrong, on a page to decide: {shlex.join(['alasca-audit', str(run.folder.path)])}"
             )
+    return None
 
 
 def _recompose(overrides: Sequence[str]) -> dict[str, Any] | None:
@@ -156,8 +156,8 @@ def comparison(overrides: Sequence[str]) -> str:
     return shlex.join(["alasca-train", *config_dirs(), *map(unquoted, kept), "alasca=none"])
 
 
-def _relaunch() -> None:
-    """Run one job of a multirun as a single run in a process of its own.
+def _relaunch() -> float | None:
+    """Run one job of a multirun as a single run in a process of its own; return its figure for a sweeper, if it has one.
 
     Random states, environment variables and process groups of one job would otherwise reach the next, and the ranks of a
     job would each replay the whole sweep.
@@ -173,3 +173,8 @@ def _relaunch() -> None:
     if code:
         # Hydra prints an error of this kind without a traceback.
         raise CompactHydraException(f"job {config.job.num} ended with status {code}; its own message stands above")
+    # Imported late, because a single run needs neither. Hydra's own launchers do not say which figure.
+    from alasca_pl.sweeps.folders import JobFolder
+    from alasca_pl.sweeps.pool import Settings
+
+    return JobFolder(Path(config.runtime.output_dir)).metric(Settings.metric, Settings.metric_of)

@@ -179,6 +179,10 @@ class JobFolder:
         value = self.record().get("metrics", {}).get(of, {}).get(name)
         return float(value) if isinstance(value, int | float) else None
 
+    def metrics(self, of: str = "last") -> list[str]:
+        """Names of the metrics of the record, see ``metric``."""
+        return list(self.record().get("metrics", {}).get(of, {}))
+
     def progress(self) -> tuple[int, float | None]:
         """Number of epochs done, and the latest validation accuracy."""
         try:
