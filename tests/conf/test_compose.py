@@ -570,7 +570,10 @@ def test_every_optimiser_follows_its_schedule(optim):
         assert rates[30] == pytest.approx(0.25)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
     group = optimizer.param_groups[0]
-    assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-3)
+    if optim == "adamw":
+        assert type(optimizer).__name__ == "AdamW" and group["weight_decay"] == 0.01
+    else:
+        assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-3)
 
 
 def test_no_schedule_keeps_the_rate():

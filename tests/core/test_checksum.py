@@ -16,11 +16,15 @@ from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.npz import open_npz
 from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord
 from alasca_pl.core.sample_file import SampleFile
+from alasca_pl.core.types import DataFacts
 from alasca_pl.noise.labels import NoisyLabels
+
+FACTS = DataFacts("toy", 2, 5, (1, 4, 4), "00", ("a", "b"), (0.5,), (0.2,))
+ABOUT = {"config": {}, "facts": FACTS._asdict()}
 
 
 def _checkpoint(path):
-    write_archive(path, lambda file: torch.save({CHECKPOINT_KEY: {}, "weight": torch.arange(40.0)}, file))
+    write_archive(path, lambda file: torch.save({CHECKPOINT_KEY: ABOUT, "weight": torch.arange(40.0)}, file))
 
 
 def _record(path):
@@ -112,7 +116,7 @@ def test_archives_with_a_checksum_open_as_before(tmp_path):
 
 
 def test_files_of_earlier_versions_are_read_with_a_remark(tmp_path, caplog):
-    torch.save({CHECKPOINT_KEY: {}}, tmp_path / "last.ckpt")
+    torch.save({CHECKPOINT_KEY: ABOUT}, tmp_path / "last.ckpt")
     with caplog.at_level("INFO"):
         read_checkpoint(tmp_path / "last.ckpt")
     assert "no checksum" in caplog.text

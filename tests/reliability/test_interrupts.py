@@ -186,11 +186,7 @@ def test_a_finished_run_is_not_spoilt_by_too_few_epochs(tmp_path, whole, more):
     before = (whole / "record.json").read_bytes()
     outcome = command(tmp_path, f"ckpt_path={whole}/checkpoints/last.ckpt", f"trainer.max_epochs={more or 1}")
     assert outcome.code == 1
-    assert (
-        "trainer.max_epochs=1 asks for no more" in outcome.err
-        if not more
-        else "epochs=3 asks for no more" in outcome.err
-    )
+    assert f"epochs={more or 1} asks for no more" in outcome.err
     assert (whole / "record.json").read_bytes() == before
 
 

@@ -160,9 +160,11 @@ class LazyImages(ABC):
     def _opened(self, i: int) -> Iterator[Image.Image]:
         try:
             source = self._source(i)
-            # A pipe or a device would be waited for without end.
-            if isinstance(source, str) and not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116
-                raise ValueError("it is no regular file")
+            if isinstance(source, str):
+                mode = os.stat(source).st_mode  # noqa: PTH116
+                # A pipe or a device would be waited for without end; what a folder is the system says.
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    raise ValueError("it is no regular file")
             with Image.open(source) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
