@@ -60,7 +60,9 @@ def git_state() -> dict[str, Any] | None:
 
     def ask(*command: str) -> str | None:
         try:
-            done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10)
+            # A run that is killed meanwhile must not leave a lock in the user's repository.
+            call = ["git", "--no-optional-locks", *command]
+            done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
