@@ -26,11 +26,12 @@ SWEEPS = ("hydra.launcher.jobs=2", "hydra.launcher.view=lines")
 _COMPARED = ("component", "alasca")
 
 
-def typed(name: str) -> list[list[str]]:
-    """Commands of a README: what begins with alasca- in its blocks of code."""
+def typed(name: str, from_records: bool) -> list[list[str]]:
+    """Commands of a README, in its blocks of code that read committed records or in the others."""
     text = (EXPERIMENTS / name / "README.md").read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    chosen = [block for block in blocks if ("experiments/" in block) == from_records]
+    lines = "\n".join(chosen).replace("\\\n", " ").splitlines()
     words = [[word for word in shlex.split(line, comments=True) if "OMP_NUM_THREADS" not in word] for line in lines]
     return [line for line in words if line and line[0].startswith("alasca-")]
 
@@ -74,35 +75,39 @@ def run(folder: Path, line: list[str], *options: str) -> None:
     assert outcome.code == 0, f"{shlex.join(line)} {shlex.join(options)}\n{outcome.out}\n{outcome.err}"
 
 
-def test_there_is_a_command_in_each():
-    assert all(typed(name) for name in READMES)
+RECORDED = [name for name in READMES if list((EXPERIMENTS / name).glob("*.json"))]
+
+
+def test_there_are_commands_to_make_the_runs_and_to_read_the_records():
+    assert all(typed(name, from_records=False) for name in READMES)
+    assert all(typed(name, from_records=True) for name in RECORDED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READMES)
 def test_its_runs_can_be_made_again(name, data, tmp_path):
-    for line in typed(name):
+    for line in typed(name, from_records=False):
         if line[0] == "alasca-train":
             files = [] if name == "digits" else [f"data.root={data}"]
             files += ["noise.check_md5=false"] if name == "cifar10n_small" else []
             run(tmp_path, line, *SECONDS, *SWEEPS, *files, *narrowed(line))
-        elif line[0] != "alasca-sweep":
+        else:
             run(tmp_path, line)
-    for folder in tmp_path.glob("report*"):
-        run(tmp_path, ["alasca-report", "--verify", folder.name])
-
-
-RECORDED = [name for name in READMES if list((EXPERIMENTS / name).glob("*.json"))]
+    check_reports(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 def test_its_report_follows_from_its_records(name, tmp_path):
     shutil.copytree(EXPERIMENTS / name, tmp_path / "experiments" / name)
-    for line in typed(name):
-        if line[0] in ("alasca-sweep", "alasca-report"):
-            run(tmp_path, line)
-    folders = list(tmp_path.glob("report*"))
-    assert folders
-    for folder in folders:
-        run(tmp_path, ["alasca-report", "--verify", folder.name])
+    for line in typed(name, from_records=True):
+        run(tmp_path, line)
+    assert check_reports(tmp_path)
+
+
+def check_reports(folder: Path) -> int:
+    """Verify all reports in a folder, and return their number."""
+    reports = list(folder.glob("report*"))
+    for report in reports:
+        run(folder, ["alasca-report", "--verify", report.name])
+    return len(reports)
