@@ -155,12 +155,6 @@ class Audit:
         )
 
 
-def check_target(folder: Path) -> None:
-    """Raise ``UserError`` unless a folder is empty or does not exist."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not empty; choose another one with output=DIR")
-
-
 def find_audit(place: Path) -> Path:
     """File of the audit in a folder, or in the folder ``audit`` of a run.
 

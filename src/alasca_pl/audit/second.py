@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import write_archive
 from alasca_pl.core.npz import open_npz
 
 Array = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class SecondScores:
             arrays |= {f"score/{split}/{name}": values.astype(np.float32) for name, values in scores.items()}
         for split, counts in self.counts.items():
             arrays |= {f"count/{split}/{folds}": np.int64(value) for folds, value in counts.items()}
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write_archive(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: Path, digest: str) -> "SecondScores":

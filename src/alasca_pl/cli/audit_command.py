@@ -90,11 +90,13 @@ def _train_and_audit(arguments: Sequence[str]) -> None:
     words, options = own_options(arguments, _OPTIONS)
     # What can be wrong with the audit is said before hours of training.
     _checked(options)
-    from alasca_pl.audit.audit import FILE, check_target
+    from alasca_pl.audit.audit import FILE
+    from alasca_pl.core.files import check_empty
 
     if "output" in options:
-        check_target(Path(options["output"]).expanduser())
-    trust = flag("trust", options.pop("trust", "false").lower())
+        check_empty(Path(options["output"]).expanduser())
+    trust = _is_trusted(options)
+    options.pop("trust", None)
     folder, is_new = trained(words, trust)
     audit_folder = folder.path / "audit"
     if "output" not in options and (audit_folder / FILE).is_file():
@@ -132,7 +134,7 @@ def _audit(arguments: Sequence[str]) -> None:
         output=options.get("output"),
         score=options.get("score", "margin"),
         source=_source(options),
-        trust=flag("trust", options.get("trust", "false").lower()),
+        trust=_is_trusted(options),
         say=_say,
         **_checked(options),
     )
@@ -163,7 +165,7 @@ def _apply(arguments: Sequence[str]) -> None:
     target = Path(options["output"]) if "output" in options else file.parent / "corrected"
     data = None
     if audit.root is None:
-        data = open_audited_data(audit, _source(options), flag("trust", options.get("trust", "false").lower()))
+        data = open_audited_data(audit, _source(options), _is_trusted(options))
     written, command = write_labels(audit, data, labels, target)
     counts = {action: int((decisions.action == action).sum()) for action in ("keep", "relabel", "drop", "unsure")}
     say(", ".join(f"{count:,} {action}" for action, count in counts.items()))
@@ -193,9 +195,10 @@ def _compare(arguments: Sequence[str]) -> None:
     places, options = parse_words(arguments, _COMPARE, "alasca-audit")
     if not places:
         raise UserError("alasca-audit compare needs a folder of runs, a sweep or a scores.csv; see alasca-audit --help")
+    from alasca_pl.core.files import check_empty
     from alasca_pl.report.grid import Question
     from alasca_pl.report.render import markdown
-    from alasca_pl.runs.compare_scores import check_empty, compare_scores
+    from alasca_pl.runs.compare_scores import compare_scores
 
     quieten()
     output = Path(options["output"]).expanduser() if "output" in options else None
@@ -223,7 +226,7 @@ def _simulate(arguments: Sequence[str]) -> None:
 
     count, output = _whole("decisions", options["decisions"]), Path(options.get("output", "decisions.csv"))
     audit = Audit.load(find_audit(Path(places[0])))
-    data = open_audited_data(audit, _source(options), flag("trust", options.get("trust", "false").lower()))
+    data = open_audited_data(audit, _source(options), _is_trusted(options))
     text, wrong = simulated_decisions(audit, clean_labels(data), count, by)  # type: ignore[arg-type]
     write_text(output, text)
     say(f"{wrong:,} of {count:,} labels are wrong: {output}")
@@ -239,7 +242,7 @@ def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | N
     check_tools(tools, folds)
     if not tools:
         return None
-    place, trust = device_of(options.get("device", "auto")), flag("trust", options.get("trust", "false").lower())
+    place, trust = device_of(options.get("device", "auto")), _is_trusted(options)
 
     def compute(folder: "RunFolder") -> None:
         second_scores(folder, tools, folds, _source(options), place, trust, _say)
@@ -264,6 +267,10 @@ def _whole(name: str, text: str, least: int = 1) -> int:
     if not text.isdecimal() or int(text) < least:
         raise UserError(f"{name}={text} is no whole number of at least {least}")
     return int(text)
+
+
+def _is_trusted(options: dict[str, str]) -> bool:
+    return flag("trust", options.get("trust", "false").lower())
 
 
 def _names(text: str) -> list[str]:

@@ -146,6 +146,18 @@ def words_or_help(text: str) -> list[str]:
     return []
 
 
+def checkpoint_name(options: Mapping[str, str]) -> str:
+    """Read the option ``checkpoint``.
+
+    Raises:
+        UserError: If it is neither ``last`` nor ``best``.
+    """
+    name = options.get("checkpoint", "last")
+    if name not in ("last", "best"):
+        raise UserError(f"unknown checkpoint={name}; choose one of last, best")
+    return name
+
+
 def flag(name: str, text: str) -> bool:
     """Read an option that is ``true`` or ``false``.
 

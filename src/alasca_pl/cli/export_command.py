@@ -1,6 +1,6 @@
 """``alasca-export``."""
 
-from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
+from alasca_pl.cli.common import checkpoint_name, find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.terminal import say
 
@@ -39,9 +39,7 @@ def export() -> None:
         places, options = parse_words(arguments, _OPTIONS, "alasca-export")
         if len(places) != 2:
             raise UserError("alasca-export takes the folder of a run, and onnx or torch; see alasca-export --help")
-        checkpoint = options.get("checkpoint", "last")
-        if checkpoint not in ("last", "best"):
-            raise UserError(f"unknown checkpoint={checkpoint}; choose one of last, best")
+        checkpoint = checkpoint_name(options)
         from alasca_pl.runs.load import load_run
 
         run = load_run(places[0], checkpoint, flag("trust", options.get("trust", "false")))

@@ -5,7 +5,7 @@ import io
 import sys
 from pathlib import Path
 
-from alasca_pl.cli.common import find_own_parts, flag, one_message, parse_words, quieten, words_or_help
+from alasca_pl.cli.common import checkpoint_name, find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.terminal import give, say
 
@@ -63,9 +63,7 @@ def _predicted(places: list[str], options: dict[str, str], workers: int, trust: 
     from alasca_pl.runs.predict import find_images, predict_images, readable
 
     paths = find_images([Path(place) for place in places[1:]])
-    checkpoint = options.get("checkpoint", "last")
-    if checkpoint not in ("last", "best"):
-        raise UserError(f"unknown checkpoint={checkpoint}; choose one of last, best")
+    checkpoint = checkpoint_name(options)
     run = load_run(places[0], checkpoint, trust)
     paths, wrong = readable(paths, options.get("data.on_corrupt", "error"))
     if wrong:

@@ -75,6 +75,12 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.close(folder)
 
 
+def check_empty(folder: Path) -> None:
+    """Raise ``UserError`` if there is something in a folder to be written to: nothing is overwritten."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty; choose another one with output=DIR")
+
+
 def append(path: Path, content: bytes) -> None:
     """Append to an existing file; if the disk does not take all of it, the file is as before.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.core.files import check_empty, write_atomically, write_json
 from alasca_pl.report.document import Document
 from alasca_pl.report.grid import Question
 from alasca_pl.report.render import csv_table, html, latex_table, markdown
@@ -53,8 +53,7 @@ def write_folder(
     Raises:
         UserError: If there is something in the folder, which is never overwritten.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not empty; choose another one with output=DIR")
+    check_empty(folder)
     # Relative, so that a folder with records and report can be moved as a whole.
     sources = [
         Path(os.path.relpath(path, folder)).as_posix()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from alasca_pl.audit import tables
-from alasca_pl.audit.audit import FILE, Audit, LabelledSplit, check_target
+from alasca_pl.audit.audit import FILE, Audit, LabelledSplit
 from alasca_pl.audit.count import estimate, total
 from alasca_pl.audit.page import Thumbnail, render_page
 from alasca_pl.audit.planted import CAUTION, Recall, recall_of_planted
@@ -21,7 +21,7 @@ from alasca_pl.audit.second import SecondScores
 from alasca_pl.audit.suspects import HEADS, find_suspects
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.evidence import Evidence
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import check_empty, write_atomically
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -100,7 +100,7 @@ def audit_run(
     """
     run_folder = RunFolder(folder)
     target = Path(output).expanduser() if output is not None else run_folder.path / "audit"
-    check_target(target)
+    check_empty(target)
     place = device_of(device)
     files = {"train": _samples(run_folder)}
     if score not in score_names(files["train"]):

@@ -11,7 +11,7 @@ from alasca_pl.audit.measures import measure
 from alasca_pl.audit.scores import DEFAULT, meaning_of, score_names, suspicion
 from alasca_pl.audit.second import SecondScores
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import check_empty, write_atomically
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.noise.labels import NoisyLabels
@@ -83,12 +83,6 @@ class Comparison:
         for name, content in files.items():
             write_atomically(folder / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
         return [folder / name for name in files]
-
-
-def check_empty(folder: Path) -> None:
-    """Raise ``UserError`` if there is something in a folder, which is never overwritten."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not empty; choose another one with output=DIR")
 
 
 def compare_scores(
