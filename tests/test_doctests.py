@@ -25,6 +25,8 @@ def test_examples_give_what_they_say(name: str, tmp_path):
     if name == "alasca_pl.runs.export":
         train(tmp_path, "epochs=1")
         given["run"] = alasca_pl.load_run(tmp_path)
+    if name == "alasca_pl.cli.in_python":
+        given["folder"] = tmp_path / "run"
     assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0
 
 

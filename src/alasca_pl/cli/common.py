@@ -23,27 +23,34 @@ def one_message() -> Iterator[None]:
     """End with one line and status 1 on mistakes that the user can put right."""
     try:
         yield
-    except (UserError, FloatingPointError, OmegaConfBaseException, HydraException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except Exception as error:
+        text = None if os.environ.get("HYDRA_FULL_ERROR") == "1" else mistake(error)
+        if text is None:
             raise
-        text = str(error)
-        if isinstance(error, MissingMandatoryValue):
-            name = str(getattr(error, "full_key", "") or "")
-            text = f"{name} has no value; give it as {name}=..."
-        _say_error(text, error)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # Full and read-only disks, and folders that are gone, wherever a command reads or writes.
-        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not isinstance(error.filename, str | bytes):
-            raise
-        _say_error(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}", UserError())
+        # Messages of Hydra have several lines.
+        has_lines = isinstance(error, HydraException | OmegaConfBaseException | FloatingPointError)
+        _say_error(printable(text, lines=has_lines))
 
 
-def _say_error(text: str, error: BaseException) -> NoReturn:
+def mistake(error: BaseException) -> str | None:
+    """What the user can put right, in words; None if it is nothing of that kind."""
+    if isinstance(error, MissingMandatoryValue):
+        name = str(getattr(error, "full_key", "") or "")
+        return f"{name} has no value; give it as {name}=..."
+    if isinstance(error, UserError | FloatingPointError | OmegaConfBaseException | HydraException):
+        return str(error)
+    # Full and read-only disks, and folders that are gone, wherever something is read or written.
+    if (
+        isinstance(error, OSError)
+        and not isinstance(error, BrokenPipeError)
+        and isinstance(error.filename, str | bytes)
+    ):
+        return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
+    return None
+
+
+def _say_error(text: str) -> NoReturn:
     sys.stdout.flush()
-    # Messages of Hydra have several lines.
-    text = printable(text, lines=not isinstance(error, UserError))
     say_text(f"error: {text}\n(HYDRA_FULL_ERROR=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
 
@@ -66,9 +73,13 @@ def find_own_parts() -> None:
         sys.path.append(here)
 
 
+# Loggers of libraries that give tips and remarks.
+CHATTY = ("lightning.pytorch", "lightning.fabric", "matplotlib")
+
+
 def quieten() -> None:
     """Keep tips and remarks of libraries out of the log; warnings stay."""
-    for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
+    for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     # A resumed run writes into its own folder.
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")

@@ -38,12 +38,12 @@ class RunLog:
         logging.getLogger().addHandler(self._kept)
         return self
 
-    def write_to(self, path: Path) -> None:
-        """Append to a file what was logged so far and what follows."""
+    def write_to(self, path: Path, formatter: logging.Formatter | None = None) -> None:
+        """Append to a file what was logged so far and what follows, in a form of its own or in that of the terminal."""
         root = logging.getLogger()
         self._file = _LogFile(path, encoding="utf-8")
         shown = [handler.formatter for handler in root.handlers if handler.formatter is not None]
-        self._file.setFormatter(shown[0] if shown else None)
+        self._file.setFormatter(formatter or (shown[0] if shown else None))
         self._kept.setTarget(self._file)
         self._kept.flush()
         root.removeHandler(self._kept)

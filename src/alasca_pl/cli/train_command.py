@@ -7,16 +7,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, HydraException
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.about import about_run, recompose
 from alasca_pl.cli.arguments import (
     epoch_arguments,
     ordered,
@@ -26,8 +25,7 @@ from alasca_pl.cli.arguments import (
     without_launchers,
 )
 from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
-from alasca_pl.cli.composition import NO_FOLDER, compose_command, compose_config, given_overrides
-from alasca_pl.cli.constants import merged_values
+from alasca_pl.cli.composition import NO_FOLDER, compose_command, given_overrides
 from alasca_pl.cli.doctor_command import doctor
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.places import OWN_DATA
@@ -38,7 +36,6 @@ from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.experiment import identity, job_digest
 from alasca_pl.core.overrides import option_name, passed_on, quoted
 from alasca_pl.core.terminal import say, say_text
 from alasca_pl.runs.early import check_devices, check_early
@@ -103,18 +100,11 @@ def _train(cfg: DictConfig) -> float | None:
 
         quieten()
         overrides = given_overrides("task")
-        about = {
-            "overrides": overrides,
-            "config_dirs": config_dirs(),
-            "choices": choices,
-            "digest": job_digest(config),
-            "constants": [entry.name for entry in composed.applied],
-            "constants_set": list(identity(merged_values(composed.applied))),
-        }
         names = [option_name(item) for item in given_overrides("hydra")]
         # Besides the option that keeps Hydra from making it, nobody has chosen the folder.
         own_folder = names.count("hydra.run.dir") > 1
-        run = runs.prepare(config, folder, about, _recompose, is_new=not own_folder)
+        about = about_run(composed, config, overrides, config_dirs())
+        run = runs.prepare(config, folder, about, recompose, is_new=not own_folder)
         # Processes that Lightning starts get these arguments, too, and must find the same folder.
         replay = ["replay=false"] if config["ckpt_path"] else []
         sys.argv[-1:] = [f"hydra.run.dir={quoted(str(run.folder.path))}", *replay]
@@ -132,14 +122,6 @@ def _train(cfg: DictConfig) -> float | None:
                 f"which labels are likely wrong, on a page to decide: {shlex.join(['alasca-audit', str(run.folder.path)])}"
             )
     return None
-
-
-def _recompose(overrides: Sequence[str]) -> dict[str, Any] | None:
-    """Today's config of another command's overrides; None if it cannot be composed any more."""
-    try:
-        return plain_config(compose_config(str(HydraConfig.get().job.config_name), list(overrides)).config)
-    except (HydraException, OmegaConfBaseException, UserError):
-        return None
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")

@@ -76,6 +76,22 @@ def uninstall() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def taken() -> Iterator[None]:
+    """Take signals within a block only, for a call within somebody else's program: its handlers are in place again afterwards."""
+    before, known = {number: signal.getsignal(number) for number in _SIGNALS}, vars(_state).copy()
+    install()
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            vars(_state).update(known)
+            for number, handler in before.items():
+                # None: set by something other than Python, which has no way to put it back.
+                if handler is not None:
+                    signal.signal(number, handler)
+
+
 def check() -> None:
     """Raise ``Interrupted`` if a signal came and its exception was lost, as those raised within a destructor are."""
     if _state.received is not None and not _state.postponed and _state.owner == os.getpid():

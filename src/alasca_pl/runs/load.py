@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A run opened from its folder.
 
@@ -54,6 +54,18 @@ class LoadedRun:
     record: RunRecord | None
     history: list[Row]
     epoch: int
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Figures of the run, see ``report.summary.summarise``; empty without a record or before the first epoch."""
+        return {} if self.record is None else self.record.metrics
+
+    def __repr__(self) -> str:
+        # All fields would be hundreds of lines.
+        choices = {} if self.record is None else self.record.choices
+        method = " + ".join(str(choices[name]) for name in ("method", "alasca") if choices.get(name, "none") != "none")
+        words = [self.facts.name, method, f"epoch {self.epoch}"]
+        return f"LoadedRun({str(self.folder)!r}: {', '.join(word for word in words if word)})"
 
     def normalise(self, images: Pixels, scaled: bool = False) -> Tensor:
         """Normalise pixels for the module.
