@@ -100,6 +100,21 @@ class StepView(NamedTuple):
     """Outputs of the M - 1 other networks for the same rows, those of network m + 1 first, then m + 2 and so on modulo M.
     They are attached to the graph: a penalty also has a gradient for the peers, unless it detaches them."""
 
+    @classmethod
+    def unmixed(
+        cls, output: NetworkOutput, label: Tensor, index: Tensor, base_loss: Tensor, progress: Progress
+    ) -> "StepView":
+        """One training sample per row, all of which count.
+
+        Args:
+            output: Of the network.
+            label: (B,) int64.
+            index: (B,) int64.
+            base_loss: (B,), attached to the graph.
+            progress: Position in the run.
+        """
+        return cls(output, Targets.unmixed(label, index), base_loss, torch.ones_like(base_loss).detach(), progress)
+
 
 class StepResult(NamedTuple):
     """What a step returns to the module."""
