@@ -122,6 +122,23 @@ def test_timm_names_an_unknown_model(name: str):
         TimmBackbone(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("resnet_50", "resnet50"),
+        ("ResNet50", "resnet50"),
+        ("vit", "vit_base_patch16_224"),
+        ("efficientnet", "efficientnet_b0"),
+        ("convnext-tiny", "convnext_tiny"),
+        ("resnt50", "resnet50"),
+    ],
+)
+def test_timm_names_the_model_that_was_meant(name: str, meant: str):
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=rf"timm has no model '{name}'; similar: .*\b{meant}\b"):
+        TimmBackbone(name)
+
+
 def test_modules_of_a_timm_model_can_be_the_stages(generator: torch.Generator):
     timm = pytest.importorskip("timm")
     backbone = TimmBackbone("test_resnet", in_channels=1, modules=["layer2", "layer4"]).eval()

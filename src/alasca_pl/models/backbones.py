@@ -1,6 +1,8 @@
 """Trunks as stages with channel counts, from torchvision or timm; they are independent of auxiliary heads."""
 
+import difflib
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -168,6 +170,35 @@ def small_resnet(
     return backbone
 
 
+def similar_names(name: str, known: Sequence[str], count: int = 5) -> list[str]:
+    """Names that somebody may have meant: case and punctuation do not count, and the beginning counts most.
+
+    Args:
+        name: What was written.
+        known: Names to choose from.
+        count: How many to give at most.
+
+    Example:
+        >>> similar_names("ResNet_50", ["resnet18", "resnet50d", "resnet50"])
+        ['resnet50', 'resnet50d', 'resnet18']
+        >>> similar_names("vit-b16", ["shvit_s1", "vit_base_patch16_224"])
+        ['vit_base_patch16_224', 'shvit_s1']
+    """
+    bare = {each: _bare(each) for each in known}
+    found: list[str] = []
+    for start in (_bare(name), _bare(re.split(r"[\W_]", name.strip("_"))[0])):
+        # A family begins with whole words, e.g. vit_tiny before vitamin; the shortest name is the plainest.
+        fitting = [each for each in known if start and bare[each].startswith(start)]
+        found += sorted(fitting, key=lambda each: (not f"{each}_".startswith(f"{start}_"), len(each), each))
+    close = difflib.get_close_matches(_bare(name), bare.values(), count)
+    found += [each for match in close for each in known if bare[each] == match]
+    return list(dict.fromkeys(found))[:count]
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
 class TimmBackbone(Backbone):
     """Any timm model that offers feature maps.
 
@@ -201,7 +232,7 @@ class TimmBackbone(Backbone):
         except ImportError as error:
             raise ValueError("model=timm needs timm; install it with pip install 'alasca-pl[timm]'") from error
         if not timm.is_model(name):
-            close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+            close = ", ".join(similar_names(name, timm.list_models())) or "see timm.list_models()"
             raise ValueError(f"timm has no model {name!r}; similar: {close}")
         extra = dict(options or {})
         if pretrained:
