@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alasca_pl.audit.audit import Audit
-from alasca_pl.audit.tables import DROPPED, _valid
+from alasca_pl.audit.tables import DROPPED, valid_text
 from alasca_pl.core.errors import UserError
 
 COLUMNS = ("audit", "path", "index", "split", "given_label", "decision", "label", "time")
@@ -95,7 +95,7 @@ def _decision(
         raise ValueError(f"the audit has no label with index {row['index']!r} in split {row['split']!r}")
     place = places[row["split"], int(row["index"])]
     given = audit.class_names[audit.suspects.given[place]]
-    if row.get("path") and row["path"] != _valid(audit.name(place)):
+    if row.get("path") and row["path"] != valid_text(audit.name(place)):
         raise ValueError(f"the image with this index is {audit.name(place)!r}, not {row['path']!r}")
     if row["given_label"] != given:
         raise ValueError(f"its given label is {given!r}, not {row['given_label']!r}")

@@ -11,7 +11,7 @@ from jinja2 import Environment
 
 from alasca_pl.audit.audit import Audit
 from alasca_pl.audit.decisions import COLUMNS
-from alasca_pl.audit.tables import _valid, class_pairs
+from alasca_pl.audit.tables import class_pairs, valid_text
 
 _HERE = Path(__file__).parent
 # Fraction of the estimated errors that the slider begins with.
@@ -68,11 +68,11 @@ def render_page(audit: Audit, thumbnails: Thumbnails, shown: int, remarks: Seque
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((_HERE / "page.html.j2").read_text(encoding="utf-8"))
     return template.render(
-        title=f"Labels of {_valid(Path(audit.run).name)}",
+        title=f"Labels of {valid_text(Path(audit.run).name)}",
         headline=audit.counts["all"].sentence(len(suspects)),
         commands=[
-            f"alasca-audit apply decisions.csv {_valid(folder)}",
-            f"alasca-audit estimate {_valid(folder)} decisions.csv",
+            f"alasca-audit apply decisions.csv {valid_text(folder)}",
+            f"alasca-audit estimate {valid_text(folder)} decisions.csv",
         ],
         remarks=remarks,
         data=data,
@@ -89,7 +89,7 @@ def _item(audit: Audit, place: int, turn: int, picture: Thumbnail) -> list[Any]:
         place + 1,
         str(suspects.split[place]),
         audit.index(place),
-        _valid(audit.name(place)),
+        valid_text(audit.name(place)),
         int(suspects.given[place]),
         int(suspects.suggested[place]),
         round(float(suspects.probability[place]), 4),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from alasca_pl.audit.audit import Audit
 from alasca_pl.audit.decisions import COLUMNS
-from alasca_pl.audit.tables import _valid, csv_text
+from alasca_pl.audit.tables import csv_text, valid_text
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.seeds import derive_seed
 
@@ -49,7 +49,7 @@ def simulated_decisions(
     for place in order[:count].tolist():
         split = str(suspects.split[place])
         given, true = int(suspects.given[place]), int(clean[split][suspects.row[place]])
-        path = "" if audit.splits[split].names is None else _valid(audit.name(place))
+        path = "" if audit.splits[split].names is None else valid_text(audit.name(place))
         action = "keep" if given == true else "relabel"
         rows.append((audit.identity, path, audit.index(place), split, names[given], action, names[true], ""))
     return csv_text(COLUMNS, rows), sum(row[5] == "relabel" for row in rows)

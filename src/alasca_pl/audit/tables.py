@@ -76,7 +76,7 @@ def suspects_table(audit: Audit) -> str:
             yield [
                 place + 1,
                 # Written as it is read again: names that are no valid text get a mark of replacement.
-                _valid(audit.name(place)) if has_name else "",
+                valid_text(audit.name(place)) if has_name else "",
                 audit.index(place),
                 suspects.split[place],
                 names[suspects.given[place]],
@@ -91,7 +91,8 @@ def suspects_table(audit: Audit) -> str:
     return csv_text((*SUSPECT_COLUMNS, *(f"{name} (larger = more suspicious)" for name in audit.second)), rows())
 
 
-def _valid(text: str) -> str:
+def valid_text(text: str) -> str:
+    """A name of a file as it can be written: bytes that are no text become marks of replacement."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
