@@ -189,6 +189,7 @@ def test_status_failures_and_retry_tell_how_jobs_stand(tmp_path):
     told = overview.failures(tmp_path)
     assert "loss is NaN in epoch 1" in told and "fake_job.py" in told and "stopped half-way" in told
     assert fake(0).folder_name not in told
+    assert f"{fake(1, 'raises').folder_name}: failed once\n" in told and "1 times" not in told
     assert transfer.retry(tmp_path) == 2
     assert "1 half-done" in overview.status(tmp_path)
     assert overview.failures(tmp_path) == "no failed jobs"

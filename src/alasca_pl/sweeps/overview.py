@@ -7,7 +7,7 @@ from pathlib import Path
 from alasca_pl.sweeps.folders import JobFolder, job_folders
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.plan import differences
-from alasca_pl.sweeps.view import duration
+from alasca_pl.sweeps.view import duration, times
 
 
 def status(sweep: Path, limit: int | None = 3) -> str:
@@ -34,8 +34,9 @@ def failures(sweep: Path, count: int = 8) -> str:
         if folder.is_finished() or not folder.failures():
             continue
         last = next(each for each in reversed(folder.attempts()) if each.get("reason"))
+        at_last = "" if last["outcome"] == "failed" else f", at last {last['outcome']}"
         lines = [
-            f"{folder.path.name}: {last['outcome']}, {folder.failures()} times",
+            f"{folder.path.name}: failed {times(folder.failures())}{at_last}",
             f"  {last['reason']}",
             f"  {folder.log}",
         ]

@@ -17,7 +17,7 @@ from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import JobLock
 from alasca_pl.sweeps.process import Process, job_environment
-from alasca_pl.sweeps.view import View
+from alasca_pl.sweeps.view import View, times
 from alasca_pl.sweeps.warm import WarmStart
 
 # From a job, its folder and the checkpoint to go on from, to the command that runs it.
@@ -155,7 +155,7 @@ class _Pool:
             if status == "finished":
                 self._finished(job, folder, ran=False)
             elif status == "given up":
-                reason = f"failed {folder.failures()} times: {last_reason(folder)}"
+                reason = f"failed {times(folder.failures())}: {last_reason(folder)}"
                 self._settle(Result(job, folder, "given up", reason))
             else:
                 self.waiting.append((job, folder))

@@ -16,7 +16,7 @@ from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import JobLock
 from alasca_pl.sweeps.pool import Interrupted, Result, Settings, how_it_ended, last_reason
 from alasca_pl.sweeps.process import JobProcess, job_environment
-from alasca_pl.sweeps.view import View
+from alasca_pl.sweeps.view import View, times
 
 _LOOK = 0.5
 
@@ -166,7 +166,7 @@ def run_on_cluster(
         if status == "finished":
             results[job.digest] = _result(job, where, settings, ran=False)
         elif status == "given up":
-            reason = f"failed {where.failures()} times: {last_reason(where)}"
+            reason = f"failed {times(where.failures())}: {last_reason(where)}"
             results[job.digest] = Result(job, where, "given up", reason)
         else:
             waiting.append((job, where))

@@ -189,3 +189,13 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def times(count: int) -> str:
+    """How often, in words.
+
+    Example:
+        >>> times(1), times(3)
+        ('once', '3 times')
+    """
+    return "once" if count == 1 else f"{count} times"
