@@ -61,6 +61,16 @@ def test_what_must_be_given_is_shown_and_not_refused(tmp_path):
     assert values["data.path"] == ("(must be given)", "conf/data/npz.yaml")
 
 
+def test_it_may_be_asked_as_an_option_as_well(tmp_path):
+    asked = command(tmp_path, "explain=true", "method=elr")
+    assert (
+        asked == command(tmp_path, "--explain", "method=elr") and asked.code == 0 and "criterion.momentum" in asked.out
+    )
+    refused = command(tmp_path, "explain=maybe")
+    assert refused.code == 1 and "explain=maybe is neither true nor false" in refused.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_explains_one_run_at_a_time(tmp_path):
     outcome = command(tmp_path, "-m", "--explain", "seed=0,1")
     assert outcome.code == 1

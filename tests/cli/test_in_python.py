@@ -52,7 +52,7 @@ def options_of(*words, **options):
         ({"aux_stages": [1, 2], "data_mean": None}, ["aux.stages=[1,2]", "data.mean=null"]),
         ({"data_name": "null", "data_path": "${x}"}, ["data.name='null'", r"data.path='\${x}'"]),
         ({"criterion": {"_target_": CrossEntropy}}, [f"criterion={{_target_:{CrossEntropy.__module__}.CrossEntropy}}"]),
-        ({"trainer_max_epochs": 5}, ["trainer.max_epochs=${epochs}", "epochs=5"]),
+        ({"trainer_max_epochs": 5}, ["epochs=5"]),
     ],
 )
 def test_arguments_become_the_options_of_the_command(options, words):

@@ -48,33 +48,42 @@ def ordered(arguments: Sequence[str]) -> list[str]:
     return [*options, *(item for place, item in enumerate(arguments) if not _is_option(arguments, place))]
 
 
+def take_flag(arguments: Sequence[str], name: str) -> tuple[bool, list[str]]:
+    """Tell whether a flag is given as ``--name`` or ``name=true``, and the arguments without it.
+
+    Raises:
+        UserError: If it has another value than ``true`` or ``false``.
+
+    Example:
+        >>> take_flag(["--dry-run", "seed=1"], "dry_run"), take_flag(["explain=false"], "explain")
+        ((True, ['seed=1']), (False, []))
+    """
+    word = f"--{name.replace('_', '-')}"
+    values = [item.partition("=")[2].lower() for item in arguments if item.startswith(f"{name}=")]
+    wrong = [value for value in values if value not in ("true", "false")]
+    if wrong:
+        raise UserError(f"{name}={wrong[0]} is neither true nor false")
+    kept = [item for item in arguments if item != word and not item.startswith(f"{name}=")]
+    return word in arguments or "true" in values[-1:], kept
+
+
 def epoch_arguments(arguments: Sequence[str]) -> list[str]:
-    """Give both names of the number of epochs one value, whichever of them was used: schedules follow ``epochs``.
+    """Write the number of epochs by its one name, ``epochs``, which schedules follow; ``compose_config`` lets the trainer follow.
 
     Raises:
         UserError: If both are given with different values.
 
     Example:
         >>> epoch_arguments(["trainer.max_epochs=5"])
-        ['trainer.max_epochs=${epochs}', 'epochs=5']
-        >>> epoch_arguments(["trainer=smoke", "epochs=5"])
-        ['trainer=smoke', 'epochs=5', 'trainer.max_epochs=${epochs}']
+        ['epochs=5']
     """
     given = {option_name(item): item.partition("=")[2] for item in arguments if "=" in item}
     epochs, other = given.get("epochs"), given.get("trainer.max_epochs")
-    follows = "trainer.max_epochs=${epochs}"
-    if other not in (None, epochs, "${epochs}"):
-        if epochs is not None:
-            raise UserError(f"epochs={epochs} and trainer.max_epochs={other} are one setting; give epochs only")
-        return [follows if option_name(item) == "trainer.max_epochs" else item for item in arguments] + [
-            f"epochs={other}"
-        ]
-    # A smoke test has its own number, which one on the line overrules.
-    return (
-        [*arguments, follows]
-        if epochs is not None and other is None and given.get("trainer") == "smoke"
-        else list(arguments)
-    )
+    if other in (None, epochs, "${epochs}"):
+        return list(arguments)
+    if epochs is not None:
+        raise UserError(f"epochs={epochs} and trainer.max_epochs={other} are one setting; give epochs only")
+    return [f"epochs={other}" if option_name(item) == "trainer.max_epochs" else item for item in arguments]
 
 
 def resume_arguments(arguments: Sequence[str]) -> list[str]:
@@ -94,9 +103,8 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: If that names no run, or its overrides are refused.
     """
-    trust = any(item.lower() == "trust=true" for item in arguments)
-    replay = not any(item.lower() == "replay=false" for item in arguments)
-    arguments = [item for item in arguments if option_name(item) not in ("trust", "replay")]
+    trust, arguments = take_flag(arguments, "trust")
+    replay, arguments = take_flag(["replay=true", *arguments], "replay")
     given = [item for item in arguments if item.startswith("ckpt_path=")]
     name = text_of(given[-1]) if given else None
     if not name or name == "null":

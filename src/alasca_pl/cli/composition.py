@@ -19,12 +19,14 @@ from alasca_pl.cli.recipes import choose
 from alasca_pl.cli.refusals import composed as hydra_has_composed
 from alasca_pl.cli.refusals import one_line
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.overrides import option_name
 
 places.register()
 # A place in the defaults list, above the methods and below presets. It is empty until the constants are known.
 _GROUP = "applied_constants"
 _NODE = "constants"
 _RECIPE = "recipe"
+_FOLLOWS = "${epochs}"
 
 
 class Composed(NamedTuple):
@@ -84,9 +86,11 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
     noise = _noise(config)
     applied = select(entries, data, noise, choices.get("scale"))  # type: ignore[arg-type]
     said = of_recipe + remarks(str(choices.get("method")), entries, applied, data, noise)  # type: ignore[arg-type]
-    overrides = list(overrides)
+    follows = _epochs_of_trainer(config, overrides)
+    overrides = [*overrides, *follows]
     if applied:
         overrides.append(f"{_GROUP}=chosen")
+    if applied or follows:
         with in_place(applied):
             config, choices, run_dir = _compose(name, overrides)
     with open_dict(config):
@@ -147,6 +151,16 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str,
     with open_dict(config):
         del config["hydra"]
     return config, choices, run_dir
+
+
+def _epochs_of_trainer(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """The option that lets a trainer with a number of its own, as that of smoke tests, follow one on the command line."""
+    given = {option_name(item) for item in overrides if "=" in item}
+    trainer = OmegaConf.to_container(config.trainer, resolve=False) if config.get("trainer") else {}
+    own = trainer.get("max_epochs", _FOLLOWS) if isinstance(trainer, dict) else _FOLLOWS
+    if "epochs" not in given or "trainer.max_epochs" in given or own == _FOLLOWS:
+        return []
+    return [f"trainer.max_epochs={_FOLLOWS}"]
 
 
 def _noise(config: DictConfig) -> Noise:

@@ -21,6 +21,7 @@ from alasca_pl.cli.arguments import (
     ordered,
     quote_paths,
     resume_arguments,
+    take_flag,
     unquoted,
     without_launchers,
 )
@@ -51,15 +52,15 @@ _QUESTIONS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", 
 def train() -> None:
     """``alasca-train``: train one run, or with ``-m`` one run per combination of values.
 
-    With ``--explain`` nothing is trained; each value of the config is printed with the file or option that set it.
+    With ``--explain``, also written ``explain=true``, nothing is trained; each value of the config is printed with the file or
+    option that set it.
     ``alasca-train doctor`` tells what this machine has and what such a run lacks.
     """
     if sys.argv[1:2] == ["doctor"]:
         doctor()
         return
-    explains = "--explain" in sys.argv[1:]
     with one_message():
-        given = without_launchers([item for item in sys.argv[1:] if item != "--explain"])
+        explains, given = take_flag(without_launchers(sys.argv[1:]), "explain")
         sys.argv[1:] = resume_arguments(ordered(quote_paths(epoch_arguments(sweep_arguments(given)))))
         multirun = any(item in ("-m", "--multirun") for item in sys.argv)
         if explains and multirun:
