@@ -1,4 +1,4 @@
-.PHONY: help check format test test-slow smoke
+.PHONY: help check format test test-slow smoke docs
 
 help:  ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,3 +20,6 @@ test-slow:  ## Tests that take minutes
 
 smoke:  ## One tiny run through the real command
 	uv run alasca-train trainer=smoke
+
+docs:  ## The documentation as web pages in docs/_build/html, warnings are errors
+	uv run python -m sphinx -W --keep-going -b html docs docs/_build/html

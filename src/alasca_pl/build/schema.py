@@ -48,14 +48,17 @@ class _Rule:
                 return None
             if self.least <= value <= self.most and value > self.above and math.isfinite(value):
                 return None
+        meant = did_you_mean(value, words_of(*self._parsed))
+        return f"{name} must be {self.said}, got {shown(value)}{meant}{f'; {self.hint}' if self.hint else ''}"
+
+    @property
+    def said(self) -> str:
+        """What the value may be, in words."""
         said = describe(*self._parsed)
         bounds = [f"of at least {self.least:g}"] if self.least > -math.inf else []
         bounds += [f"above {self.above:g}"] if self.above > -math.inf else []
         bounds += [f"at most {self.most:g}"] if self.most < math.inf else []
-        if bounds:
-            said = said.replace("number", f"number {' and '.join(bounds)}", 1)
-        meant = did_you_mean(value, words_of(*self._parsed))
-        return f"{name} must be {said}, got {shown(value)}{meant}{f'; {self.hint}' if self.hint else ''}"
+        return said.replace("number", f"number {' and '.join(bounds)}", 1) if bounds else said
 
 
 _COUNT, _SIZE = _Rule("int", least=1), _Rule("float", least=0)
@@ -181,6 +184,40 @@ def check_values(config: Mapping[str, Any]) -> None:
 def oracle_slots(config: Mapping[str, Any]) -> list[str]:
     """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
     return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == ORACLE]
+
+
+def allowed(path: str, config: Mapping[str, Any]) -> str | None:
+    """Say in words what a value of a config may be.
+
+    Args:
+        path: Dotted name of the value.
+        config: Config with the nodes around it; the classes that their ``_target_`` names are only read.
+
+    Returns:
+        The words that a refusal would use, or None where nothing is known.
+
+    Example:
+        >>> allowed("data.padding", {"data": {"_target_": "alasca_pl.data.datamodule.NoisyDataModule"}})
+        'a whole number or null'
+        >>> allowed("early_end.patience", {})
+        'a whole number of at least 1 or null'
+    """
+    group, _, name = path.rpartition(".")
+    rule = _RULES.get(group or None, {}).get(name)
+    if rule is not None:
+        return rule.said
+    node: Any = config
+    for word in group.split(".") if group else ():
+        node = node.get(word) if isinstance(node, Mapping) else None
+    node = node if isinstance(node, Mapping) else {}
+    targets = [_TRAINER] if group == "trainer" else [node.get("_target_")]
+    if group == "data":
+        targets += [_PREPARED, (node.get("reader") or {}).get("_target_")]
+    for target in targets:
+        function = signature(target) if isinstance(target, str) else None
+        if function is not None and function.arguments.get(name) is not None:
+            return describe(function.arguments[name], function.module)
+    return None
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[str]:

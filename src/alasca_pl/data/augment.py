@@ -150,7 +150,7 @@ class Fit(nn.Module):
         self.crop = v2.RandomCrop(size) if random else v2.CenterCrop(size)
 
     def forward(self, image: Tensor) -> Tensor:
-        """From uint8 (C, H, W) to uint8 (C, *size)."""
+        """From uint8 ``(C, H, W)`` to uint8 ``(C, *size)``."""
         height, width = image.shape[-2:]
         factor = max(round(self.size[0] * ENLARGE) / height, round(self.size[1] * ENLARGE) / width)
         target = [max(round(height * factor), self.size[0]), max(round(width * factor), self.size[1])]

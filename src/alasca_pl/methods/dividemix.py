@@ -130,7 +130,7 @@ class MixtureFilter(SampleSelector):
             index: int64, any shape.
 
         Returns:
-            Float32 (M, *index.shape) in [0, 1]; 1 before the first fit.
+            Float32 ``(M, *index.shape)`` in [0, 1]; 1 before the first fit.
         """
         return self.clean.rows[index].movedim(-1, 0).roll(-1, dims=0)
 
