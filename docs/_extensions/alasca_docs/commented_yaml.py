@@ -50,7 +50,7 @@ def read(text: str) -> CommentedYaml:
         'What it is.'
         >>> [tuple(entry) for entry in file.entries]
         [('a', None, ''), ('a.b', '1', 'Above. beside'), ('c', "[2, '#']", '')]
-    r"""
+    """
     lines = text.splitlines()
     beside, alone = _comments(text, lines)
     package = None

@@ -27,7 +27,7 @@ def lead(text: str) -> str:
     Example:
         >>> lead("One line.\n\nMore.\n\nArgs:\n    a: B.")
         'One line.\n\nMore.'
-    r"""
+    """
     first = _SECTION.search(text)
     return text[: first.start() if first else None].strip()
 

@@ -40,7 +40,7 @@ def from_docstring(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; cells are Markdown. Columns that are empty in all rows are left out.r"""
+    """A table; cells are Markdown. Columns that are empty in all rows are left out."""
     used = [place for place, title in enumerate(head) if not title or any(row[place] for row in rows)]
     lines = [[line[place] for place in used] for line in (head, ["---"] * len(head), *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
