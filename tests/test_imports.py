@@ -70,7 +70,9 @@ def breaches(source: str, module: str) -> list[str]:
         if library in ("hydra", "omegaconf") and package not in ("cli", "build"):
             wrong.append(name)
     wrong += [
-        name for name in imported(source, module, top_level=True) if name.split(".")[0] in ("wandb", "timm", "datasets")
+        name
+        for name in imported(source, module, top_level=True)
+        if name.split(".")[0] in ("wandb", "wandb_workspaces", "timm", "datasets", "mlflow", "tensorboard")
     ]
     return wrong
 

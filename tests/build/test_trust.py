@@ -28,7 +28,11 @@ BACKBONES = {
     f"alasca_pl.models.{name}"
     for name in ("backbones.small_resnet", "backbones.torchvision_resnet", "preact.preact_resnet18")
 }
-LOGGER = {"alasca_pl.training.wandb.make_wandb_logger"}
+LOGGER = {
+    "alasca_pl.training.wandb.make_wandb_logger",
+    "alasca_pl.training.loggers.make_mlflow_logger",
+    "alasca_pl.training.loggers.make_tensorboard_logger",
+}
 # Rooms whose classes fill a slot of a config.
 ROOMS = ("alasca", "data", "methods", "models", "noise", "steps", "training")
 

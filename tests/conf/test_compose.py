@@ -277,7 +277,8 @@ def test_later_groups_overrule_earlier_ones_and_the_command_line_all(overrides, 
 
 def test_wandb_is_told_the_choices():
     logger = config_for("logger=wandb_offline", "method=gce", "alasca=none", "seed=4")["logger"]["wandb"]
-    assert (logger["group"], logger["name"], logger["offline"]) == ("digits_symmetric", "gce_none_seed4", True)
+    assert (logger["job_type"], logger["name"], logger["offline"]) == ("gce_none", "gce_none_seed4", True)
+    assert logger["tags"] == ["digits", "symmetric", "gce", "none"]
 
 
 # All warm-ups have ended at the one epoch, counted from 0, and all ramps at the other.
@@ -700,11 +701,13 @@ def test_a_trainer_on_gpus_says_that_there_is_none(tmp_path, digits):
 
 @pytest.mark.parametrize("logger", GROUPS["logger"])
 def test_every_logger_builds(tmp_path, digits, logger):
-    if "wandb" in logger and importlib.util.find_spec("wandb") is None:
-        pytest.skip("wandb is not installed")
+    module = {"wandb_offline": "wandb"}.get(logger, logger)
+    if module in ("wandb", "tensorboard", "mlflow") and importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
     made = build_trainer(config_for(f"logger={logger}", "trainer.accelerator=cpu"), digits, RunFolder(tmp_path))
     kinds = [type(one).__name__ for one in made.loggers]
-    assert kinds == {"none": [], "csv": ["CSVLogger"]}.get(logger, ["WandbLogger"])
+    others = {"none": [], "csv": ["CSVLogger"], "tensorboard": ["TensorBoardLogger"], "mlflow": ["MLFlowLogger"]}
+    assert kinds == others.get(logger, ["WandbRunLogger"])
 
 
 @pytest.mark.parametrize("debug", GROUPS["debug"])

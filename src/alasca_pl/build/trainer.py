@@ -1,5 +1,7 @@
 """From a resolved config to the trainer with its callbacks."""
 
+from collections.abc import Mapping
+
 import lightning as L
 
 from alasca_pl.build.make import Config, make
@@ -16,13 +18,16 @@ from alasca_pl.training.callbacks.scans import ScanCallback
 from alasca_pl.training.callbacks.stopping import Stopping
 
 
-def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L.Trainer:
+def build_trainer(
+    config: Config, data: NoisyDataModule, folder: RunFolder, run_ids: Mapping[str, str] | None = None
+) -> L.Trainer:
     """Make the trainer with its callbacks and loggers.
 
     Args:
         config: Resolved config as plain containers.
         data: The data.
         folder: The run's folder.
+        run_ids: Ids of the run in the services of its loggers, by the loggers' names in the config, if it is resumed.
 
     Raises:
         UserError: If a value is wrong.
@@ -41,7 +46,11 @@ def build_trainer(config: Config, data: NoisyDataModule, folder: RunFolder) -> L
             _check_monitor(callback, data)
         return L.Trainer(
             **{**config["trainer"], **nothing},
-            logger=[make(node, save_dir=str(folder.path), config=config) for node in config["logger"].values() if node]
+            logger=[
+                make(node, save_dir=str(folder.path), config=config, run_id=(run_ids or {}).get(name))
+                for name, node in config["logger"].items()
+                if node
+            ]
             or False,
             callbacks=[
                 Stopping(),

@@ -48,12 +48,14 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from alasca_pl.noise.model import NoiseModel
     from alasca_pl.steps.step import Step
     from alasca_pl.training.callbacks.progress import RunProgress
+    from alasca_pl.training.loggers import make_mlflow_logger, make_tensorboard_logger
     from alasca_pl.training.wandb import make_wandb_logger
 
     classes = (
         Part, Step, Backbone, WeightAverage, NoiseModel, NoisyDataModule, BatchAugment, View, Optimizer, LRScheduler,
     )  # fmt: skip
-    return classes, (RawData, Backbone), (RunProgress, CSVLogger, make_wandb_logger)
+    loggers = (CSVLogger, make_wandb_logger, make_tensorboard_logger, make_mlflow_logger)
+    return classes, (RawData, Backbone), (RunProgress, *loggers)
 
 
 def is_part(target: str) -> bool:

@@ -112,12 +112,33 @@ def command_of(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
+def run_ids_of(checkpoint: dict[str, Any]) -> dict[str, str]:
+    """Return the ids of the run in the services of its loggers, by the loggers' names in the config.
+
+    Raises:
+        UserError: If they are no texts.
+    """
+    ids = checkpoint[CHECKPOINT_KEY].get("run_ids", {})
+    if not isinstance(ids, dict) or not all(isinstance(each, str) for each in (*ids, *ids.values())):
+        raise UserError(f"the checkpoint was edited or damaged: run_ids is {ids!r}")
+    return ids
+
+
 def pack(
     config: dict[str, Any],
     facts: DataFacts,
     command: dict[str, list[str]] | None = None,
     precision: str | None = None,
+    run_ids: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return config, facts, the command's options and the precision in use as plain containers for a checkpoint."""
+    """Return config, facts, the command's options, the precision in use and the ids of the run in the services of its loggers
+    as plain containers for a checkpoint.
+    """
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in facts._asdict().items()}
-    return {"config": config, "facts": plain, "command": command or {}, "precision": precision}
+    return {
+        "config": config,
+        "facts": plain,
+        "command": command or {},
+        "precision": precision,
+        "run_ids": run_ids or {},
+    }

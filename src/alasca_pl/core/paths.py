@@ -10,7 +10,7 @@ be something else, e.g. the name of a data set on a hub. The yaml of a new data 
 the class's own paths.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,31 @@ def absolute_paths(value: Any) -> Any:
         >>> made["noise"]["path"]
         '/files/../noise.npz'
     """
+    return change_paths(value, _absolute)
+
+
+def change_paths(value: Any, change: Callable[[Any, bool], Any]) -> Any:
+    """Return a config in which all paths, at any depth, are what a function makes of them.
+
+    Args:
+        value: Config as plain containers, or a node of it.
+        change: From a path, and whether it may also be something else, to what takes its place.
+
+    Example:
+        >>> change_paths({"data": {"root": "/home/me/photos", "_paths_": ["root"]}}, lambda path, _: Path(path).name)
+        {'data': {'root': 'photos', '_paths_': ['root']}}
+    """
     if isinstance(value, list | tuple):
-        return [absolute_paths(item) for item in value]
+        return [change_paths(item, change) for item in value]
     if not isinstance(value, Mapping):
         return value
     names = value.get(MARKER) or ()
     return {
-        name: _absolute(item, optional=f"{name}?" in names)
+        name: change(item, f"{name}?" in names)
         if name in names or f"{name}?" in names
         else item
         if name == MARKER
-        else absolute_paths(item)
+        else change_paths(item, change)
         for name, item in value.items()
     }
 

@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "samples.npz"
 
     @property
+    def job(self) -> Path:
+        """What a sweep knows of the run, if it is a job of one."""
+        return self.path / "job.json"
+
+    @property
     def curves(self) -> Path:
         """Picture of the training curves."""
         return self.path / "curves.png"

@@ -84,10 +84,14 @@ _HUMAN = _Known(
 # Module, extra, what it is for.
 _OPTIONAL = (
     ("wandb", "wandb", "logger=wandb"),
+    ("tensorboard", "tensorboard", "logger=tensorboard"),
+    ("mlflow", "mlflow", "logger=mlflow"),
     ("timm", "timm", "model=timm and model=inception_resnet_v2"),
     ("datasets", "huggingface", "data=huggingface"),
     ("submitit", "slurm", "hydra/launcher=slurm"),
 )
+# Module to what the dotted name of a class contains that needs it.
+_WORDS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow", "timm": "timm", "datasets": "huggingface"}
 _OTHERS = (("optuna", "hydra-optuna-sweeper", "hydra/sweeper=optuna"),)
 
 
@@ -209,7 +213,7 @@ def _disk(folder: Path) -> Iterator[Finding]:
 def _packages(config: Mapping[str, Any]) -> Iterator[Finding]:
     nodes = [config["model"]["backbone"], config["data"]["reader"], *config["logger"].values()]
     targets = " ".join(str(node.get("_target_")) for node in nodes if isinstance(node, Mapping)).lower()
-    needed = {"wandb": "wandb" in targets, "timm": "timm" in targets, "datasets": "huggingface" in targets}
+    needed = {module: word in targets for module, word in _WORDS.items()}
     extras = [(module, f"'alasca-pl[{extra}]'", purpose) for module, extra, purpose in _OPTIONAL]
     for module, package, purpose in (*extras, *_OTHERS):
         if importlib.util.find_spec(module) is not None:

@@ -22,7 +22,7 @@ from alasca_pl.build.make import Config, absorb_files, make
 from alasca_pl.build.module import build_module, connect, oracle_slots
 from alasca_pl.build.precision import resolve_precision
 from alasca_pl.build.trainer import build_trainer
-from alasca_pl.core.checkpoint import CHECKPOINT_KEY, command_of, read_checkpoint
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, command_of, read_checkpoint, run_ids_of
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically
 from alasca_pl.core.folder_lock import FolderLock
@@ -46,6 +46,7 @@ from alasca_pl.runs.fits import check_progress
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
+from alasca_pl.training.wandb import WandbRunLogger
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,10 @@ def _prepare(
     # A run goes on with the precision that it started with, on any machine.
     before = stored[CHECKPOINT_KEY].get("precision") if stored is not None else None
     precision, remark = resolve_precision(config["trainer"], before)
-    trainer = build_trainer({**config, "trainer": {**config["trainer"], "precision": precision}}, data, run_folder)
+    run_ids = run_ids_of(stored) if stored is not None else {}
+    trainer = build_trainer(
+        {**config, "trainer": {**config["trainer"], "precision": precision}}, data, run_folder, run_ids
+    )
     if remark and _rank() == 0:
         log.info("%s", remark)
     if stored is not None:
@@ -329,6 +333,21 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
         except Exception as error:
             # A picture is not worth a run, nor may it hide why the run ended.
             log.warning("%s could not be drawn: %s", run.folder.curves.name, error)
+    for logger in run.trainer.loggers:
+        if isinstance(logger, WandbRunLogger):
+            _end_in_wandb(logger, run)
+
+
+def _end_in_wandb(logger: WandbRunLogger, run: Run) -> None:
+    try:
+        if run.record.metrics:
+            from alasca_pl.runs.dashboard import show_results
+
+            show_results(logger, run.folder, run.record, run.data)
+        logger.end(run.record.status == "finished")
+    except Exception as error:
+        # The run's own folder has all of it.
+        log.warning("Weights & Biases did not get all results: %s", error)
 
 
 def _cut(config: Config, last: Row) -> str | None:

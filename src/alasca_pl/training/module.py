@@ -159,7 +159,16 @@ class NoisyLabelModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts, self.command, str(self.trainer.precision))
+        precision, run_ids = str(self.trainer.precision), _run_ids(self.config, self.trainer)
+        checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts, self.command, precision, run_ids)
+
+
+def _run_ids(config: dict[str, Any], trainer: L.Trainer) -> dict[str, str]:
+    """Ids of the run in the services of its loggers, by the loggers' names in the config."""
+    if not trainer.is_global_zero:
+        return {}
+    names = [name for name, node in config.get("logger", {}).items() if node]
+    return {name: logger.version for name, logger in zip(names, trainer.loggers) if isinstance(logger.version, str)}
 
 
 def _main_and_heads(network: nn.Module) -> list[list[nn.Parameter]]:
