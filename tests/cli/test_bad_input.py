@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import alasca_pl
 from alasca_pl import cli
 from alasca_pl.runs import early
 from running import Outcome, command
@@ -528,3 +529,39 @@ def finished_on_images(tmp_path_factory, images):
     outcome = command(folder, *OWN, "data=folder", f"data.root={images}", "hydra.run.dir=run")
     assert outcome.code == 0, outcome
     return folder / "run"
+
+
+@pytest.mark.parametrize("file", ["criterion: {_target_: a.B}\n", "defaults: [ce]\ncriterion: {scale: 2.0}\n"])
+def test_a_file_of_a_group_without_its_first_line(tmp_path, file):
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "own.yaml").write_text(file)
+    outcome = command(tmp_path, "--config-dir", str(tmp_path / "mine"), "method=own", *TINY)
+    assert_refused(outcome, "method/own.yaml", "its first line must be: # @package _global_")
+
+
+@pytest.mark.parametrize(
+    ("option", "contract", "arguments"),
+    [
+        ("criterion={_target_:torch.nn.CrossEntropyLoss}", "Criterion", "(logits, targets, progress)"),
+        ("+regularizers.mine={_target_:torch.nn.L1Loss}", "Regularizer", "(view)"),
+        ("selector={_target_:torch.nn.Identity}", "SampleSelector", "(losses, logits, targets, progress)"),
+        ("mixer={_target_:torch.nn.Identity}", "InputMixer", "(batch, progress)"),
+    ],
+)
+def test_a_class_that_follows_no_contract(tmp_path, option, contract, arguments):
+    outcome = command(tmp_path, option, *TINY, "hydra.run.dir=run")
+    assert_refused(outcome, f"does not inherit alasca_pl.core.parts.{contract}", f"forward{arguments}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("early_stopping", "early_end.patience=10"), ("model_checkpoint", "checkpoint.every_n_steps")]
+)
+def test_what_lightning_has_as_callbacks_is_named(tmp_path, option, words):
+    assert_refused(command(tmp_path, f"callbacks={option}"), words)
+
+
+@pytest.mark.parametrize("entry", ["train", "report", "sweep", "audit", "predict"])
+def test_the_version_is_ours(tmp_path, entry):
+    outcome = command(tmp_path, "--version", entry=entry)
+    assert (outcome.code or 0, outcome.out) == (0, f"alasca_pl {alasca_pl.__version__}\n")

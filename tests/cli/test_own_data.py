@@ -357,7 +357,11 @@ def test_without_clean_labels_nothing_that_needs_them_is_measured(undivided, tmp
     assert not any(name.startswith("test/") for name in made.metrics)
     assert "Validation accuracy (given labels)" in made.shown
     assert f"{made.record['metrics']['last']['val/acc_main']:.2%}" in made.shown
-    assert "which labels are wrong is not known" in made.shown
+    # What is known without them.
+    estimate, low, high = made.record["estimated_noise"]
+    assert 0 <= low <= estimate <= high <= 1
+    assert f"which labels are wrong is not known; {estimate:.1%} of them are estimated to be wrong" in made.shown
+    assert any(name.split("/")[:2] == ["train", "confidence"] for name in made.metrics)
     assert "memorised" not in made.shown
     assert "AUROC" not in made.shown
     with np.load(made.folder / "noise.npz") as file:

@@ -1,7 +1,5 @@
-"""The end of training when the validation accuracy does not rise, and what is said about time."""
+"""The end of training when the validation accuracy does not rise."""
 
-import logging
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +7,6 @@ import torch
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.training.callbacks.early_end import EarlyEnd
-from alasca_pl.training.callbacks.progress import RunProgress, _roughly
 from running import assert_same_bits, checkpoint, config_for, runs, train
 
 
@@ -67,47 +64,3 @@ def test_the_count_goes_on_after_a_resume(tmp_path):
 def test_a_patience_below_one_is_refused():
     with pytest.raises(ValueError, match="must be at least 1, got 0; null never ends early"):
         EarlyEnd(0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "1 second"),
-        (1.4, "1 second"),
-        (89, "89 seconds"),
-        (95, "2 minutes"),
-        (700, "12 minutes"),
-        (9000, "2.5 hours"),
-    ],
-)
-def test_durations_in_words(seconds, text):
-    assert _roughly(seconds) == text
-
-
-def said(caplog, monkeypatch, seconds_of_step, steps_of_epoch: int, steps: int) -> list[str]:
-    """What is logged over the first steps of ten epochs."""
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    trainer = SimpleNamespace(
-        current_epoch=0, global_step=0, is_global_zero=True, num_training_batches=steps_of_epoch, max_epochs=10
-    )
-    callback = RunProgress(bar=False)
-    with caplog.at_level(logging.INFO, logger="alasca_pl"):
-        callback.on_train_start(trainer, None)
-        for step in range(steps):
-            clock[0] += seconds_of_step(step)
-            trainer.global_step = step + 1
-            trainer.current_epoch = step // steps_of_epoch
-            callback.on_train_batch_end(trainer, None, {}, None, step % steps_of_epoch)
-    return [record.message for record in caplog.records]
-
-
-def test_the_duration_is_told_once_from_steps_without_the_slow_first_ones(caplog, monkeypatch):
-    # 10 epochs of 120 steps of half a second; the first five take a minute each.
-    assert said(caplog, monkeypatch, lambda step: 60.0 if step < 5 else 0.5, 120, 30) == [
-        "about 10 minutes for 10 epochs"
-    ]
-
-
-def test_a_short_epoch_is_measured_as_a_whole(caplog, monkeypatch):
-    assert said(caplog, monkeypatch, lambda step: 0.5, 4, 9) == ["about 20 seconds for 10 epochs"]

@@ -1,17 +1,19 @@
 """From a resolved config to networks, parts and the module; needs no data."""
 
 import contextlib
+import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import hydra
 import torch
 
 from alasca_pl.alasca.heads import AuxiliaryHead
 from alasca_pl.build.make import Config, make
 from alasca_pl.build.schema import check_values, oracle_slots
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.parts import Criterion, Regularizer
+from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Part, Regularizer, SampleSelector
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -22,6 +24,12 @@ from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
 
 log = logging.getLogger(__name__)
+_CONTRACTS: dict[str, type[Part]] = {
+    "criterion": Criterion,
+    "selector": SampleSelector,
+    "mixer": InputMixer,
+    "gradient_transform": GradientTransform,
+}
 # Groups of a config that make no part of a method.
 _NOT_OF_THE_METHOD = ("data", "noise", "trainer", "logger", "callbacks")
 
@@ -43,6 +51,41 @@ def build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         return _build_module(config, facts)
     except ValueError as error:
         raise error if isinstance(error, UserError) else UserError(str(error)) from error
+
+
+def check_contracts(config: Config) -> None:
+    """Refuse classes in the slots of a method that do not follow the slot's contract; needs no data.
+
+    Args:
+        config: Resolved config as plain containers.
+
+    Raises:
+        UserError: If there is such a class.
+
+    Example:
+        >>> check_contracts({"criterion": {"_target_": "torch.nn.CrossEntropyLoss"}})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        alasca_pl.core.errors.UserError: criterion: torch.nn.CrossEntropyLoss does not inherit alasca_pl.core.parts.Criterion...
+    """
+    nodes: list[tuple[str, type[Part], Config | None]] = [
+        (name, contract, config.get(name)) for name, contract in _CONTRACTS.items()
+    ]
+    nodes += [(f"regularizers.{name}", Regularizer, node) for name, node in config.get("regularizers", {}).items()]
+    for slot, contract, node in nodes:
+        if not node:
+            continue
+        try:
+            target = hydra.utils.get_object(node["_target_"])
+        except (ImportError, ValueError):
+            # Calling it raises a better message.
+            continue
+        # What a function returns is not known before it is called.
+        if isinstance(target, type) and not issubclass(target, contract):
+            arguments = ", ".join(list(inspect.signature(contract.forward).parameters)[1:])
+            raise UserError(
+                f"{slot}: {node['_target_']} does not inherit {contract.__module__}.{contract.__name__}; a class of your own "
+                f"for this slot does, and has forward({arguments}), see the documentation of {contract.__name__}"
+            )
 
 
 def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:

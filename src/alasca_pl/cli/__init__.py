@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import alasca_pl
 from alasca_pl.core import interrupts, threads
 from alasca_pl.core.terminal import PrintableRecord, say
 
@@ -91,6 +92,10 @@ def audit() -> None:
 @contextlib.contextmanager
 def _stopping_well() -> Iterator[None]:
     """End with one line and the status that shells give, should the command be told to stop."""
+    if sys.argv[1:] == ["--version"]:
+        # Hydra would give its own.
+        say(f"alasca_pl {alasca_pl.__version__}")
+        sys.exit()
     interrupts.install()
     threads.stop_spinning()
     plain = logging.getLogRecordFactory()

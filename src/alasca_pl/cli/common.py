@@ -1,6 +1,7 @@
 """What all commands share."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import sys
@@ -71,6 +72,12 @@ def find_own_parts() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
+
+
+def is_compiled(package: str) -> bool:
+    """Whether a package has been imported before: many installers leave the compilation of its modules to the first import."""
+    spec = importlib.util.find_spec(package)
+    return spec is None or spec.cached is None or Path(spec.cached).is_file()
 
 
 # Loggers of libraries that give tips and remarks.

@@ -1,7 +1,7 @@
 """A command's config: Hydra's groups, and the constants of the method that fit data and noise; see ``conf/train.yaml``."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hydra import compose
@@ -27,6 +27,8 @@ _GROUP = "applied_constants"
 _NODE = "constants"
 _RECIPE = "recipe"
 _FOLLOWS = "${epochs}"
+# Groups whose files say where each of their values stands.
+_AT_THE_TOP = ("method", "alasca", "experiment", "setting", "component", "scale", "debug")
 
 
 class Composed(NamedTuple):
@@ -66,9 +68,11 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
         overrides: Options of the command line.
 
     Raises:
-        UserError: If ``constants`` is not of the form that ``select`` describes, or a recipe does not fit the data.
+        UserError: If a file of a group puts its values where nothing reads them, ``constants`` is not of the form that
+            ``select`` describes, or a recipe does not fit the data.
     """
     config, choices, run_dir = _compose(name, overrides)
+    _refuse_misplaced(config, choices)
     added: list[str] = []
     of_recipe: list[str] = []
     if config.get(_RECIPE):
@@ -98,6 +102,15 @@ def compose_config(name: str, overrides: Sequence[str]) -> Composed:
         config.pop(_RECIPE, None)
     choices.pop(_GROUP, None)
     return Composed(config, choices, applied, said, name, overrides, run_dir, added)
+
+
+def _refuse_misplaced(config: DictConfig, choices: Mapping[str, Any]) -> None:
+    for group in _AT_THE_TOP:
+        if choices.get(group) and isinstance(config.get(group), DictConfig):
+            raise UserError(
+                f"the values of {group}/{choices[group]}.yaml stand below the name {group!r}, where nothing reads them; "
+                "its first line must be: # @package _global_"
+            )
 
 
 @contextlib.contextmanager

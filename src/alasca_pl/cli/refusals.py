@@ -15,6 +15,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.core.errors import UserError, did_you_mean
 
+# What people look for in a group, by the names that Lightning has for it.
+_ELSEWHERE = {
+    "callbacks/early_stopping": "early_end.patience=10 ends a run after 10 epochs without a better validation accuracy",
+    "callbacks/model_checkpoint": "each run keeps its last and its best checkpoint; "
+    "checkpoint.every_n_steps=... writes the last one within epochs, too",
+}
+
 
 class _Held(io.TextIOBase):
     """Keeps what is written until it is released, and passes it on from then on."""
@@ -112,6 +119,8 @@ def _missing_file(error: MissingConfigException) -> str:
     missing, options = str(error.missing_cfg_file), [str(one) for one in error.options or ()]
     name = missing.rpartition("/")[2]
     listed = f"; choose one of {', '.join(options)}" if options else ""
+    if missing in _ELSEWHERE:
+        return f"there is no config {missing}; {_ELSEWHERE[missing]}"
     return f"there is no config {missing}{did_you_mean(name, options)}{listed}"
 
 

@@ -25,7 +25,7 @@ from alasca_pl.cli.arguments import (
     unquoted,
     without_launchers,
 )
-from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.common import config_dirs, find_own_parts, is_compiled, one_message, plain_config, quieten
 from alasca_pl.cli.composition import NO_FOLDER, compose_command, given_overrides
 from alasca_pl.cli.doctor_command import doctor
 from alasca_pl.cli.explain import explain
@@ -93,7 +93,8 @@ def _train(cfg: DictConfig) -> float | None:
         check_early(config)
         check_devices(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            say("alasca-train: loading PyTorch ...", file=sys.stderr, flush=True)
+            is_new = "" if is_compiled("torch") else " for the first time, which may take a minute"
+            say(f"alasca-train: loading PyTorch{is_new} ...", file=sys.stderr, flush=True)
         deferred.install()
         # Imported late, so that a wrong option is reported at once.
         from alasca_pl.report.summary import render

@@ -40,14 +40,19 @@ class MetricName(NamedTuple):
 TRAIN, VAL, TEST, SELECT = "train", "val", "test", "select"
 
 LOSS = str(MetricName(TRAIN, "loss"))
+BASE_LOSS = "loss_base"
 LOSS_OF_STEP = str(MetricName(TRAIN, "loss_step"))
 ACC_OBSERVED = str(MetricName(TRAIN, "acc_observed"))
 ACC_CLEAN = str(MetricName(TRAIN, "acc_clean"))
 MEMORISED = str(MetricName(TRAIN, "memorised"))
+# On splits whose classes differ in size: the mean over the classes, and what always predicting the largest one reaches.
+BALANCED, MAJORITY = "balanced_acc", "majority_acc"
 AUROC_OF_LOSS = "auroc_loss"
 
 # Confidence in the given labels: of a part, and in the group ``train`` the networks' own, each sample's at its step.
 CONFIDENCE_CLEAN, CONFIDENCE_WRONG, AUROC = "confidence_clean", "confidence_wrong", "auroc"
+# Over all samples, where nobody knows which labels are clean.
+CONFIDENCE = "confidence"
 CONFIDENCE_CLEAN_STD, CONFIDENCE_WRONG_STD = f"{CONFIDENCE_CLEAN}_std", f"{CONFIDENCE_WRONG}_std"
 
 

@@ -124,6 +124,8 @@ class RunRecord:
         flops: Floating-point operations of one network's forward pass for one image, a multiplication and an addition counted as
             two: ``main`` and ``aux_heads``. Empty in records of earlier versions.
         cut: What ended training before its last epoch was done, and where, or None. Also None in records of earlier versions.
+        estimated_noise: Fraction of the training labels that are estimated to be wrong, with the ends of an interval, see
+            ``audit.count``; None where clean labels are known, and in records of earlier versions.
         schema: Version of this schema.
     """
 
@@ -160,6 +162,7 @@ class RunRecord:
     parameters: dict[str, int] = field(default_factory=dict)
     flops: dict[str, int] = field(default_factory=dict)
     cut: str | None = None
+    estimated_noise: list[float] | None = None
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:

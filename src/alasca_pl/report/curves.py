@@ -12,6 +12,7 @@ from alasca_pl.core.metric_names import (
     ACC_CLEAN,
     ACC_OBSERVED,
     AUROC,
+    CONFIDENCE,
     CONFIDENCE_CLEAN,
     CONFIDENCE_WRONG,
     MEMORISED,
@@ -39,7 +40,8 @@ _WITHOUT_TEST = (
 
 
 def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Plot accuracies over the epochs and, if they are known, confidences in clean and in noisy labels.
+    """Plot accuracies over the epochs and, confidences in clean and in noisy labels, or in all of them
+    where nobody knows which are clean.
 
     Args:
         rows: One row of metrics per epoch.
@@ -48,8 +50,13 @@ def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
     """
     everything = {name: value for row in rows for name, value in row.items()}
     # That of the networks themselves differs little from the accuracy on given labels.
-    clean = [name for name, _ in of_quantity(everything, CONFIDENCE_CLEAN) if name.group != TRAIN]
-    parts = sorted({name.group for name in clean})
+    shown = [
+        name
+        for quantity in (CONFIDENCE_CLEAN, CONFIDENCE)
+        for name, _ in of_quantity(everything, quantity)
+        if name.group != TRAIN
+    ]
+    parts = sorted({name.group for name in shown})
     figure = Figure(figsize=(6.4 * (1 + len(parts)), 4.6), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, 1 + len(parts), squeeze=False)[0]
     figure.suptitle(title)
@@ -58,12 +65,14 @@ def plot_curves(rows: Sequence[Row], title: str, path: Path) -> None:
         _line(axes[0], rows, name, label, colour, style)
     _dress(axes[0], "accuracy")
     for axis, part in zip(axes[1:], parts):
-        of_part = sorted((name for name in clean if name.group == part), key=lambda name: name.network or 0)
+        of_part = sorted((name for name in shown if name.group == part), key=lambda name: name.network or 0)
         for number, name in enumerate(of_part):
             suffix = "" if name.network is None else f", network {name.network}"
             style = ("-", "--", ":")[number % 3]
             wrong, auroc = name._replace(quantity=CONFIDENCE_WRONG), name._replace(quantity=AUROC)
-            _line(axis, rows, str(name), f"clean samples{suffix}", "#009E73", style)
+            known = name.quantity == CONFIDENCE_CLEAN
+            text, colour = ("clean samples", "#009E73") if known else ("mean of all samples", "#0072B2")
+            _line(axis, rows, str(name), f"{text}{suffix}", colour, style)
             _line(axis, rows, str(wrong), f"noisy samples{suffix}", "#D55E00", style)
             _line(axis, rows, str(auroc), f"AUROC{suffix}", "#999999", style)
         _dress(axis, f"confidence of {part} in the given label")

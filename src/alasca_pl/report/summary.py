@@ -8,6 +8,8 @@ from rich.text import Text
 
 from alasca_pl.core.metric_names import (
     AUROC,
+    BALANCED,
+    MAJORITY,
     MEMORISED,
     SELECT,
     TEST,
@@ -107,9 +109,17 @@ def render(record: RunRecord, compare_with: str | None) -> Group:
                 label = head if split in (TEST, VAL) else f"{head}, {split}"
                 table.add_row(label, *(f"{metrics[column][name]:.2%}" for column in columns))
     lines = [] if splits else [f"accuracy was not measured: {_why_not(record)}"]
+    for split in splits:
+        balanced, majority = (last.get(str(MetricName(split, name))) for name in (BALANCED, MAJORITY))
+        if balanced is not None and majority is not None:
+            where = "" if split in (TEST, VAL) else f" on {split}"
+            lines.append(
+                f"classes of different sizes{where}: balanced accuracy {balanced:.2%} (mean over the classes); always "
+                f"predicting the largest class would give an accuracy of {majority:.2%}"
+            )
     if record.cut is not None:
         lines.append(f"training was ended by {record.cut}")
-    lines.append(_noise_line(record.noise))
+    lines.append(_noise_line(record.noise, record.estimated_noise))
     for its, value in of_quantity(last, AUROC):
         if its.group != SELECT:
             network = "" if its.network is None else f", network {its.network}"
@@ -142,9 +152,12 @@ def _why_not(record: RunRecord) -> str:
     return "no epoch with validation was completed"
 
 
-def _noise_line(noise: NoiseRecord) -> str:
+def _noise_line(noise: NoiseRecord, estimated: Sequence[float] | None) -> str:
     if noise.realised_rate is None:
-        return "noise: none added; which labels are wrong is not known"
+        text = "noise: none added; which labels are wrong is not known"
+        if estimated is None:
+            return text
+        return f"{text}; {{:.1%}} of them are estimated to be wrong ({{:.1%}} to {{:.1%}})".format(*estimated)
     if noise.kind == "none":
         return f"noise: none added; {noise.realised_rate:.1%} of the training labels differ from the clean ones"
     nominal = "" if noise.rate is None else f" {noise.rate:g}"

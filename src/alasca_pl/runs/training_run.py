@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files, make
-from alasca_pl.build.module import build_module, connect, oracle_slots
+from alasca_pl.build.module import build_module, check_contracts, connect, oracle_slots
 from alasca_pl.build.precision import resolve_precision
 from alasca_pl.build.trainer import build_trainer
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, command_of, read_checkpoint, run_ids_of
@@ -31,6 +31,7 @@ from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, SessionRecord, Status, now
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.core.threads import choose_threads, pass_on
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.images import ImageError
@@ -42,7 +43,7 @@ from alasca_pl.runs import environment
 from alasca_pl.runs.checks import check_config, check_data, check_epochs, check_folder
 from alasca_pl.runs.digests import flop_counts, parameter_counts, split_digest, weights_digest
 from alasca_pl.runs.early import check_early
-from alasca_pl.runs.fits import check_progress
+from alasca_pl.runs.fits import check_progress, rows_of
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
@@ -127,6 +128,7 @@ def _prepare(
         again = None if recompose is None else lambda: recompose(overrides)
         check_config(stored[CHECKPOINT_KEY]["config"], config, again)
         check_epochs(stored, previous, config)
+    check_contracts(config)
     if config["model"]["backbone"].get("pretrained"):
         # Weights that cannot be had are reported before images are decoded for minutes.
         make(config["model"]["backbone"], in_channels=3)
@@ -157,6 +159,8 @@ def _prepare(
     if _rank() == 0:
         for line in data.describe():
             log.info("%s", line)
+        if stored is not None:
+            log.info("%s", _continues(stored, trainer))
         for slot in oracle_slots(config):
             log.info("%s is told the true noise rate (noise_rate: oracle)", slot)
     try:
@@ -211,6 +215,14 @@ def _set_threads(config: Config, module: NoisyLabelModule, data: NoisyDataModule
         pass_on(number)
     if _rank() == 0:
         log.info("threads: %d (%s)", torch.get_num_threads(), why)
+
+
+def _continues(stored: Mapping[str, Any], trainer: L.Trainer) -> str:
+    """Where a checkpoint goes on; that of the end of an epoch goes on with the next one."""
+    done = len(rows_of(stored))
+    within = int(stored["global_step"]) - int(rows_of(stored)[-1]["step"] if done else 0)
+    after = f", after {within} of its steps" if within else ""
+    return f"continuing with epoch {done + 1} of {trainer.max_epochs}{after}"
 
 
 def _noise_record(labels: NoisyLabels) -> NoiseRecord:
@@ -323,6 +335,7 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
     if rows:
         record.metrics = summarise(rows, run.config["report"]["last_epochs"])
         record.cut = _cut(run.config, rows[-1]) if status == "finished" else None
+        record.estimated_noise = _estimated_noise(run)
     record.write(run.folder.record)
     if rows:
         try:
@@ -363,6 +376,26 @@ def _cut(config: Config, last: Row) -> str | None:
     return f"{' or '.join(given) or 'a callback'}, in epoch {done} of {epochs}"
 
 
+def _estimated_noise(run: Run) -> list[float] | None:
+    """Fraction of the training labels that seem wrong, and its interval; None where it is known or errors were planted."""
+    noise = run.record.noise
+    if noise.realised_rate is not None or noise.planted or not run.folder.samples.is_file():
+        return None
+    try:
+        # Imported late, because few runs need it.
+        from alasca_pl.audit.count import estimate
+
+        file = SampleFile.load(run.folder.samples)
+        if not file.visits.any():
+            return None
+        count = estimate(file, run.data.facts.num_classes)
+    except Exception as error:
+        # An estimate is not worth a run either.
+        log.warning("the number of wrong labels could not be estimated: %s", error)
+        return None
+    return [value / count.size for value in (count.estimate, count.low, count.high)]
+
+
 def _rows(path: Path) -> list[Row]:
     try:
         return read_rows(path) if path.is_file() else []
@@ -375,6 +408,8 @@ def _rows(path: Path) -> list[Row]:
 def _title(run: Run) -> str:
     noise, choices = run.record.noise, run.record.choices
     rate = "" if noise.realised_rate is None else f", {noise.realised_rate:.0%} noisy labels"
+    if run.record.estimated_noise is not None:
+        rate = f", about {run.record.estimated_noise[0]:.0%} of them wrong (estimated)"
     method = choices.get("method", "")
     method += "" if choices.get("alasca") in (None, "none") else " + ALASCA"
     kind = "labels as given" if noise.kind == "none" else f"{noise.kind} noise"

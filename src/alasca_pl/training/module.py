@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL, accuracy
+from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL, MetricName, accuracy
 from alasca_pl.core.types import Batch, DataFacts, Progress
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.step import Step
@@ -61,7 +61,10 @@ class NoisyLabelModule(L.LightningModule):
         self.rules = rules_for(has_heads)
         count = len(method.networks)
         self._accuracy = nn.ModuleDict(
-            {split: SplitAccuracy(self.rules, predict_average, facts.num_classes, count) for split in facts.eval_splits}
+            {
+                split: SplitAccuracy(self.rules, predict_average, facts.num_classes, count, self.measured_rule)
+                for split in facts.eval_splits
+            }
         )
 
     @property
@@ -144,6 +147,9 @@ class NoisyLabelModule(L.LightningModule):
                 self.log(accuracy(split, name), value, sync_dist=True)
                 if name == self.measured_rule:
                     self.log(accuracy(split), value, sync_dist=True)
+            for name, figure in self._accuracy[split].take_by_class().items():  # type: ignore[operator]
+                # Equal on all ranks; the argument tells Lightning so.
+                self.log(str(MetricName(split, name)), figure, sync_dist=True)
 
     def _split_name(self, dataloader_idx: int) -> str:
         loaders = self.trainer.val_dataloaders

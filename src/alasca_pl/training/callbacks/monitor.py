@@ -11,6 +11,7 @@ from alasca_pl.core.metric_names import (
     ACC_OBSERVED,
     AUROC,
     AUROC_OF_LOSS,
+    CONFIDENCE,
     CONFIDENCE_CLEAN,
     CONFIDENCE_CLEAN_STD,
     CONFIDENCE_WRONG,
@@ -48,6 +49,8 @@ class NoiseMonitor(L.Callback):
       ``confidence_clean_std`` and ``confidence_wrong_std``;
     * with a selector ``select/rate`` and the quality of the selections of the epoch's batches, see
       ``selection_quality``: per network, and without a number their mean.
+
+    Where they are not, the same confidences as means over all samples: ``<part>/confidence`` and ``train/confidence``.
 
     Args:
         labels: Labels of the training split.
@@ -98,9 +101,13 @@ class NoiseMonitor(L.Callback):
             values[MEMORISED] = (((predicted == batch.label) & wrong).sum(), wrong.sum())
             if pl_module.method.selector is not None:
                 self._selections.add(outputs["weight"] > 0, ~wrong)
-            values |= _instantaneous(outputs["logits"], batch.label, wrong)
+            values |= _instantaneous(
+                outputs["logits"], batch.label, {CONFIDENCE_CLEAN: ~wrong, CONFIDENCE_WRONG: wrong}
+            )
             if outputs.get("losses") is not None:
                 self._keep_losses(outputs["losses"], batch.index)
+        else:
+            values |= _instantaneous(outputs["logits"], batch.label, {CONFIDENCE: torch.ones_like(batch.label) > 0})
         self._means.add(values)
 
     def _keep_losses(self, losses: Tensor, index: Tensor) -> None:
@@ -131,52 +138,55 @@ class NoiseMonitor(L.Callback):
         return per_network(TRAIN, AUROC_OF_LOSS, [auroc(column[seen], wrong) for column in rows[:, :-1].T])
 
     def _confidences(self, module: NoisyLabelModule) -> dict[str, float]:
-        if self._clean is None:
-            return {}
-        wrong = self._clean.cpu() != self._label
+        wrong = None if self._clean is None else self._clean.cpu() != self._label
         metrics: dict[str, float] = {}
-        if not wrong.any() or wrong.all():
+        if wrong is not None and (not wrong.any() or wrong.all()):
             return metrics
         count = len(module.method.networks)
         for number in range(count):
             for name, part in module.method.of_network(number):
                 confidence = part.confidence(self._label)
-                if confidence is None:
-                    continue
-                confidence = confidence.cpu()
-                network = None if count == 1 else number
-                clean, noisy = confidence[~wrong], confidence[wrong]
-                for quantity, value in (
-                    (CONFIDENCE_CLEAN, float(clean.mean())),
-                    (CONFIDENCE_CLEAN_STD, float(clean.std(correction=0))),
-                    (CONFIDENCE_WRONG, float(noisy.mean())),
-                    (CONFIDENCE_WRONG_STD, float(noisy.std(correction=0))),
-                    (AUROC, auroc(1.0 - confidence, wrong)),
-                ):
-                    metrics[str(MetricName(name, quantity, network))] = value
+                if confidence is not None:
+                    values = _described(confidence.cpu(), wrong)
+                    network = None if count == 1 else number
+                    metrics |= {str(MetricName(name, quantity, network)): value for quantity, value in values.items()}
         selector = module.method.selector
         score = None if selector is None else selector.confidence(self._label)
-        if score is not None:
+        if score is not None and wrong is not None:
             rows = score.cpu().reshape(-1, len(wrong))
             metrics |= per_network(SELECT, AUROC, [auroc(-row, wrong) for row in rows])
         return metrics
 
 
+def _described(confidence: Tensor, wrong: Tensor | None) -> dict[str, float]:
+    """Figures of a part's confidence (N,); ``wrong`` is bool (N,), or None where nobody knows."""
+    if wrong is None:
+        return {CONFIDENCE: float(confidence.mean()), f"{CONFIDENCE}_std": float(confidence.std(correction=0))}
+    clean, noisy = confidence[~wrong], confidence[wrong]
+    return {
+        CONFIDENCE_CLEAN: float(clean.mean()),
+        CONFIDENCE_CLEAN_STD: float(clean.std(correction=0)),
+        CONFIDENCE_WRONG: float(noisy.mean()),
+        CONFIDENCE_WRONG_STD: float(noisy.std(correction=0)),
+        AUROC: auroc(1.0 - confidence, wrong),
+    }
+
+
 _SQUARE = "_square"
 
 
-def _instantaneous(logits: Tensor, label: Tensor, wrong: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Sums and counts of each network's probability of the given labels and of its square, for clean and for noisy samples.
+def _instantaneous(logits: Tensor, label: Tensor, groups: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sums and counts of each network's probability of the given labels and of its square, for groups of samples.
 
     Args:
         logits: (M, B, K).
         label: int64 (B,).
-        wrong: Bool (B,).
+        groups: Bool (B,) by the name of the quantity.
     """
     probs = logits.detach().double() if logits.device.type == "cpu" else logits.detach().float()
     own = probs.softmax(dim=2)[:, torch.arange(len(label), device=label.device), label]
     values = {}
-    for quantity, chosen in ((CONFIDENCE_CLEAN, ~wrong), (CONFIDENCE_WRONG, wrong)):
+    for quantity, chosen in groups.items():
         count = chosen.sum()
         for number, row in enumerate(own):
             name = MetricName(TRAIN, quantity, None if len(own) == 1 else number)

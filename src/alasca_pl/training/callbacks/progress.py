@@ -3,23 +3,28 @@
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from alasca_pl.core.metric_names import ACC_OBSERVED, LOSS, TEST, VAL, accuracy
+from alasca_pl.core.metric_names import ACC_OBSERVED, BASE_LOSS, LOSS, TEST, TRAIN, VAL, accuracy, of_quantity
 
 log = logging.getLogger("alasca_pl")
 # How long the run takes is told from the steps after so many, measured for so many seconds or to the end of the epoch.
 _WARM_UP, _MEASURED = 5, 3.0
+# Seconds between lines of the log within an epoch.
+_SILENCE = 60.0
 
 
 class RunProgress(L.Callback):
-    """A bar over the whole run with epoch, loss, accuracies and time left; without a terminal, one log line per epoch.
+    """A bar over the whole run with epoch, loss, accuracies and time left; without a terminal, one log line per epoch, and
+    in long epochs one per minute.
 
-    Within the first epoch one line tells how long the run will take.
+    Within the first epoch one line tells how long the run will take. The loss that is minimised is shown with its parts: the
+    base loss, summed over the networks, and all weighted penalties together.
 
     Args:
         bar: Whether to draw the bar; None draws it if standard error is a terminal.
@@ -33,12 +38,14 @@ class RunProgress(L.Callback):
         self._said_duration = False
         # Where the measurement of steps begins: time and global step.
         self._measured_from = (0.0, 0)
+        self._said_last = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.monotonic()
         self._first_epoch = trainer.current_epoch
         self._first_step = trainer.global_step
         self._measured_from = (self._start, self._first_step)
+        self._said_last = self._start
         if not self._bar or not trainer.is_global_zero:
             return
         self._progress = Progress(
@@ -60,13 +67,23 @@ class RunProgress(L.Callback):
     ) -> None:
         if trainer.is_global_zero and not self._said_duration:
             self._say_duration(trainer, batch_idx + 1 == trainer.num_training_batches)
-        if self._progress is not None:
+        if self._progress is None:
+            self._say_step(trainer, outputs, batch_idx + 1)
+        else:
             task = self._progress.task_ids[0]
             done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
             self._progress.update(task, completed=done, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
             if not self._progress.tasks[0].fields["metrics"]:
                 # Until the first epoch is evaluated, only the loss is shown.
-                self._progress.update(task, metrics=f"loss {float(outputs['loss']):.3f}")
+                self._progress.update(task, metrics=_loss_of_step(outputs))
+
+    def _say_step(self, trainer: L.Trainer, outputs: Any, done: int) -> None:
+        steps = int(trainer.num_training_batches)
+        if not trainer.is_global_zero or done == steps or time.monotonic() - self._said_last < _SILENCE:
+            return
+        self._said_last = time.monotonic()
+        epoch, total = trainer.current_epoch + 1, trainer.max_epochs or 0
+        log.info("epoch %d/%d  step %d/%d  %s", epoch, total, done, steps, _loss_of_step(outputs))
 
     def _say_duration(self, trainer: L.Trainer, ends_epoch: bool) -> None:
         now, step = time.monotonic(), trainer.global_step
@@ -93,6 +110,7 @@ class RunProgress(L.Callback):
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], metrics=text)
             return
+        self._said_last = time.monotonic()
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         passed = time.monotonic() - self._start
         left = passed / (done - self._first_epoch) * (total - done)
@@ -110,12 +128,31 @@ class RunProgress(L.Callback):
 
 def _describe(metrics: dict[str, float]) -> str:
     shown = (
-        ("loss", LOSS, "{:.3f}"),
-        ("train acc (observed)", ACC_OBSERVED, "{:.1%}"),
-        ("val", accuracy(VAL), "{:.1%}"),
-        ("test acc", accuracy(TEST), "{:.1%}"),
+        ("train acc (observed)", ACC_OBSERVED),
+        ("val", accuracy(VAL)),
+        ("test acc", accuracy(TEST)),
     )
-    return "  ".join(f"{label} {form.format(metrics[name])}" for label, name, form in shown if name in metrics)
+    base = [value for name, value in of_quantity(metrics, BASE_LOSS) if name.group == TRAIN]
+    loss = [_loss(metrics[LOSS], base)] if LOSS in metrics else []
+    return "  ".join([*loss, *(f"{label} {metrics[name]:.1%}" for label, name in shown if name in metrics)])
+
+
+def _loss_of_step(outputs: Any) -> str:
+    terms = {f"{TRAIN}/{name}": float(value) for name, value in outputs["terms"].items()}
+    return _loss(float(outputs["loss"]), [value for _, value in of_quantity(terms, BASE_LOSS)])
+
+
+def _loss(loss: float, base: Sequence[float]) -> str:
+    """The loss with its parts; without penalties it has none.
+
+    Example:
+        >>> _loss(30.7, [1.2, 1.1]), _loss(2.3, [2.3]), _loss(2.3, [])
+        ('loss 30.700 (base 2.300 + penalties 28.400)', 'loss 2.300', 'loss 2.300')
+    """
+    text, penalties = f"loss {loss:.3f}", loss - sum(base)
+    if not base or abs(penalties) < 5e-4:
+        return text
+    return f"{text} (base {sum(base):.3f} + penalties {penalties:.3f})"
 
 
 def _duration(seconds: float) -> str:
