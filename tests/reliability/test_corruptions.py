@@ -12,7 +12,7 @@ import torch
 from alasca_pl.core.errors import UserError
 from alasca_pl.runs import training_run as runs
 from alasca_pl.runs.load import load_run
-from running import config_for, train
+from running import config_for, train, train_killed
 
 SMALL = ("epochs=1", "data.max_train_samples=64", "data.max_test_samples=32", "data.num_val=32", "alasca=paper")
 LONGER = ("epochs=2", *SMALL[1:])
@@ -158,6 +158,49 @@ def test_many_corruptions(original, tmp_path):
     _assert_well(tally(original, tmp_path, 300, seed=0))
 
 
+def _momentum_of(content):
+    return content["optimizer_states"][0]["state"][0]
+
+
+def _momentum(content):
+    return _momentum_of(content)["momentum_buffer"].view(-1)
+
+
+def _group(content):
+    return content["optimizer_states"][0]["param_groups"][0]
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(original, tmp_path):
+    shutil.copytree(original, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    name = next(name for name in reversed(content["state_dict"]) if name.startswith("method.networks.0.aux_heads"))
+    content["state_dict"][name].view(-1)[-1] = float("inf")
+    torch.save(content, last)
+    for use in (
+        lambda: runs.prepare(config_for(*LONGER, f"ckpt_path={last}"), tmp_path / "run", {}),
+        lambda: load_run(tmp_path / "run"),
+    ):
+        with pytest.raises(UserError, match=rf"state_dict\.{name} is not finite"):
+            use()
+
+
+@pytest.mark.parametrize("optim", ["sgd_cosine", "sgd_cosine_restarts", "adamw"])
+def test_a_schedule_goes_on_where_it_was_also_within_an_epoch(tmp_path, optim):
+    """What is compared with a schedule made anew must not refuse the real one."""
+    options = (*LONGER[1:], f"optim={optim}", "checkpoint.every_n_steps=1")
+    options = (*options, *(() if optim == "sgd_cosine_restarts" else ("optim.scheduler.T_max=2",)))
+    train_killed(tmp_path / "run", 4, "epochs=2", *options)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    stored = torch.load(last, weights_only=True)
+    assert (stored["epoch"], stored["global_step"], stored["lr_schedulers"][0]["last_epoch"]) == (1, 3, 1)
+    train(tmp_path / "run", "epochs=2", *options, f"ckpt_path={last}")
+    record = train(tmp_path / "run", "epochs=3", *options, f"ckpt_path={last}")
+    assert record.metrics["last"]["epoch"] == 2
+    stored = torch.load(last, weights_only=True)
+    assert stored["lr_schedulers"][0]["last_epoch"] == 3
+
+
 def test_a_checkpoint_written_again_as_it_is_goes_on(original, tmp_path):
     shutil.copytree(original, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
@@ -190,6 +233,18 @@ def test_a_checkpoint_written_again_as_it_is_goes_on(original, tmp_path):
         (lambda c: c["alasca_pl"]["facts"].pop("mean"), "incomplete"),
         (lambda c: c["alasca_pl"]["facts"].update(num_classes="ten"), "facts.num_classes is 'ten'"),
         (lambda c: c["alasca_pl"].update(config=None), "it has no config"),
+        (lambda c: _momentum(c)[:1].fill_(float("nan")), "state.0.momentum_buffer is not finite"),
+        (lambda c: _momentum_of(c).update(momentum_buffer=torch.zeros(1)), "momentum_buffer has shape (1,)"),
+        (lambda c: _momentum_of(c).update(momentum_buffer=0.0), "momentum_buffer is of type float, not numbers"),
+        (lambda c: _momentum_of(c).clear(), "state.0 has nothing, not momentum_buffer"),
+        (lambda c: _group(c).update(weight_decay=0.5), "weight_decay is 0.5, not 0.001"),
+        (lambda c: _group(c).update(momentum=0.0), "momentum is 0.0, not 0.9"),
+        (lambda c: _group(c).update(nesterov=True), "nesterov is True, not False"),
+        (lambda c: _group(c).update(lr=0.5), "lr is 0.5, not 0.05"),
+        (lambda c: c["lr_schedulers"][0].update(gamma=0.9), "lr_schedulers[0].gamma is 0.9, not 0.1"),
+        (lambda c: c["lr_schedulers"][0].update(milestones={40: 1}), "lr_schedulers[0].milestones is {40: 1}, not"),
+        (lambda c: c["lr_schedulers"][0].update(last_epoch=39), "lr_schedulers[0].last_epoch is 39 in epoch 0"),
+        (lambda c: c["lr_schedulers"][0].update(_last_lr=[5.0]), "_last_lr[0] is 5.0, not 0.05"),
     ],
 )
 def test_what_was_edited_is_named_before_anything_is_trained(original, tmp_path, change, message):

@@ -1,5 +1,6 @@
 """Nothing that exists is lost: folders and resumes that would overwrite something are refused."""
 
+import lightning as L
 import pytest
 import torch
 
@@ -8,7 +9,8 @@ from alasca_pl.cli.train_command import comparison
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.record import RunRecord
 from alasca_pl.runs import training_run as runs
-from running import TINY, command, config_for, train
+from alasca_pl.runs.load import load_run
+from running import SMALLER, TINY, command, config_for, train
 
 
 def _files(folder):
@@ -70,6 +72,23 @@ def test_failed_runs_say_why_and_keep_their_metrics(tmp_path):
         train(tmp_path / "run", "optim.lr=1e30", "epochs=4", "alasca=none")
     record = RunRecord.read(tmp_path / "run" / "record.json")
     assert record.status == "failed" and "FloatingPointError" in record.problem
+
+
+class _Breaks(L.Callback):
+    """Makes a weight infinite after the last step of an epoch, when its loss was finite."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.current_epoch == 1 and batch_idx + 1 == trainer.num_training_batches:
+            next(pl_module.method.networks.parameters()).data.view(-1)[0] = float("inf")
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    run = runs.prepare(config_for(*SMALLER, "alasca=none"), tmp_path / "run", {})
+    run.trainer.callbacks.insert(0, _Breaks())
+    with pytest.raises(FloatingPointError, match=r"^method\.networks\.0\.\S+ is not finite in epoch 1, step \d+; try"):
+        runs.train(run)
+    assert load_run(tmp_path / "run").epoch == 0
+    assert RunRecord.read(tmp_path / "run" / "record.json").status == "failed"
 
 
 @pytest.mark.parametrize("value", ["abc", "null", "-1", "true"])

@@ -1,16 +1,20 @@
 """Open checkpoints without executing code from them."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
+from torch import Tensor
 
 from alasca_pl.core.checksum import check
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.types import DataFacts
 
 CHECKPOINT_KEY = "alasca_pl"
+# Where a module's state has weights; tables of parts may use NaN or infinity for what they have not seen.
+_WEIGHTS = ("method.networks.", "method.teachers.")
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,23 @@ def _fits(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or not isinstance(kind, type):
         return False
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def not_finite(state: Mapping[str, Any]) -> str | None:
+    """Return the name of a tensor of the networks or teachers in a module's state that is not finite, or None.
+
+    Example:
+        >>> not_finite({"method.networks.0.weight": torch.tensor([1.0, float("nan")])})
+        'method.networks.0.weight'
+    """
+    weights = {
+        name: value
+        for name, value in state.items()
+        if name.startswith(_WEIGHTS) and isinstance(value, Tensor) and value.is_floating_point()
+    }
+    # Together, so that an accelerator is waited for once.
+    flags = torch.stack([value.isfinite().all() for value in weights.values()]).tolist() if weights else []
+    return next((name for name, is_finite in zip(weights, flags) if not is_finite), None)
 
 
 def command_of(checkpoint: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -1,12 +1,16 @@
 """Whether a checkpoint fits what its config builds; a file may have been edited, or be from another program."""
 
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
+from alasca_pl.core.checkpoint import not_finite
 from alasca_pl.core.errors import UserError
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
@@ -16,9 +20,15 @@ _AUTOMATIC, _MANUAL = "epoch_loop.automatic_optimization", "epoch_loop.manual_op
 
 
 def check_weights(stored: Mapping[str, Any], module: nn.Module) -> None:
-    """Raise ``UserError`` unless a checkpoint has an epoch and all weights and tables of a module, with their shapes."""
+    """Raise ``UserError`` unless a checkpoint has an epoch and all weights and tables of a module, with their shapes.
+
+    Weights must be finite as well.
+    """
     _refuse(_numbers(stored, ("epoch",)))
     _refuse(_differences(module.state_dict(), stored.get("state_dict"), "state_dict"))
+    broken = not_finite(stored["state_dict"])
+    if broken is not None:
+        _refuse(iter([f"state_dict.{broken} is not finite"]))
 
 
 def check_progress(stored: Mapping[str, Any], module: NoisyLabelModule, trainer: L.Trainer) -> None:
@@ -34,7 +44,7 @@ def check_progress(stored: Mapping[str, Any], module: NoisyLabelModule, trainer:
     made = module.configure_optimizers()
     optimizer = made["optimizer"] if isinstance(made, dict) else made
     schedules = [made["lr_scheduler"]["scheduler"]] if isinstance(made, dict) else []
-    _refuse(_optimizer(stored.get("optimizer_states"), optimizer))
+    _refuse(_optimizer(stored.get("optimizer_states"), optimizer, _first_state(module), stored["global_step"]))
     kept = stored.get("lr_schedulers")
     if not isinstance(kept, list) or len(kept) != len(schedules):
         _refuse(iter([f"lr_schedulers is {_kind(kept)}, not a list of length {len(schedules)}"]))
@@ -53,6 +63,7 @@ def check_progress(stored: Mapping[str, Any], module: NoisyLabelModule, trainer:
         _refuse(_disagreements(stored, loop, len(rows)))
     except (KeyError, TypeError) as error:
         _refuse(iter([f"loops.fit_loop lacks {error}"]))
+    _refuse(_course(stored, optimizer, schedules))
 
 
 def _disagreements(stored: Mapping[str, Any], loop: Any, rows: int) -> Iterator[str]:
@@ -142,7 +153,9 @@ def _numbers(stored: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]
             yield f"{name} is {value!r}, not a whole number from 0"
 
 
-def _optimizer(stored: Any, optimizer: torch.optim.Optimizer) -> Iterator[str]:
+def _optimizer(
+    stored: Any, optimizer: torch.optim.Optimizer, first: Mapping[str, Any] | None, steps: int
+) -> Iterator[str]:
     own = optimizer.state_dict()
     if not isinstance(stored, list) or len(stored) != 1 or not isinstance(stored[0], Mapping):
         yield f"optimizer_states is {_kind(stored)}, not a list of one mapping"
@@ -165,11 +178,91 @@ def _optimizer(stored: Any, optimizer: torch.optim.Optimizer) -> Iterator[str]:
         if not isinstance(place, int) or not 0 <= place < len(shapes) or not isinstance(values, Mapping):
             yield f"{where} belongs to no parameter"
             continue
-        for name, value in values.items():
-            if isinstance(value, Tensor) and value.numel() != 1 and value.shape != shapes[place]:
-                yield f"{where}.{name} has shape {tuple(value.shape)}, not {tuple(shapes[place])}"
-            elif value is not None and not isinstance(value, Tensor | int | float):
-                yield f"{where}.{name} is {_kind(value)}, not numbers"
+        yield from _of_parameter(values, shapes[place], first, steps, where)
+
+
+def _of_parameter(
+    values: Mapping[str, Any], shape: torch.Size, first: Mapping[str, Any] | None, steps: int, where: str
+) -> Iterator[str]:
+    """Say where an optimizer's state of one parameter is not of its kind, not finite, or counts more steps than were taken."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    if first is not None and first.keys() != kept.keys():
+        yield f"{where} has {', '.join(map(str, kept)) or 'nothing'}, not {', '.join(first) or 'nothing'}"
+        return
+    for name, value in kept.items():
+        own = None if first is None else first[name]
+        if not isinstance(value, Tensor | int | float) or (
+            own is not None and isinstance(own, Tensor) != isinstance(value, Tensor)
+        ):
+            yield f"{where}.{name} is {_kind(value)}, not numbers"
+            return
+        # One number for the whole parameter, or one for each of its elements.
+        fitting = (
+            [torch.Size()]
+            if isinstance(own, Tensor) and own.ndim == 0
+            else [shape]
+            if own is not None
+            else [torch.Size(), shape]
+        )
+        found = torch.as_tensor(value)
+        if isinstance(value, Tensor) and value.shape not in fitting:
+            yield f"{where}.{name} has shape {tuple(value.shape)}, not {tuple(fitting[-1])}"
+        elif not found.isfinite().all():
+            yield f"{where}.{name} is not finite"
+        elif name == "step" and not (0 <= found <= steps and found == found.round()):
+            yield f"{where}.step is {float(found):g}, but {steps} steps are counted"
+
+
+def _first_state(module: NoisyLabelModule) -> Mapping[str, Any] | None:
+    """What the module's optimizer keeps about a parameter of one element after a step; None if that cannot be told."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    try:
+        optimizer = module.optim.optimizer([parameter])
+        optimizer.step()
+    # An optimizer of one's own may need more than that.
+    except Exception:
+        return None
+    return {name: value for name, value in optimizer.state[parameter].items() if value is not None}
+
+
+def _course(stored: Mapping[str, Any], optimizer: torch.optim.Optimizer, schedules: list[LRScheduler]) -> Iterator[str]:
+    """Say where schedules, and what optimizers use, differ from what the config's have come to after as many epochs."""
+    for number, schedule in enumerate(schedules):
+        state = stored["lr_schedulers"][number]
+        done = state.get("last_epoch")
+        if done not in (stored["epoch"], stored["epoch"] + 1):
+            yield f"lr_schedulers[{number}].last_epoch is {done!r} in epoch {stored['epoch']}"
+            return
+        with warnings.catch_warnings():
+            # No step of the optimizer is taken.
+            warnings.simplefilter("ignore")
+            for _ in range(done):
+                schedule.step()
+        yield from _unequal(schedule.state_dict(), state, f"lr_schedulers[{number}]")
+    groups = stored["optimizer_states"][0]["param_groups"]
+    for number, (mine, theirs) in enumerate(zip(optimizer.state_dict()["param_groups"], groups)):
+        yield from _unequal(mine, theirs, f"optimizer_states.param_groups[{number}]")
+
+
+def _unequal(own: Any, stored: Any, where: str) -> Iterator[str]:
+    """Say where numbers, texts and switches differ, by more than rounding; names that only one has are left open."""
+    if isinstance(own, Mapping) and isinstance(stored, Mapping):
+        # Milestones of a schedule are keys.
+        if all(isinstance(name, int) for name in own) and own.keys() != stored.keys():
+            yield f"{where} is {dict(stored)}, not {dict(own)}"
+        for name in own.keys() & stored.keys():
+            yield from _unequal(own[name], stored[name], f"{where}.{name}")
+    elif isinstance(own, list | tuple) and isinstance(stored, list | tuple) and len(own) == len(stored):
+        for number, (one, other) in enumerate(zip(own, stored)):
+            yield from _unequal(one, other, f"{where}[{number}]")
+    elif isinstance(own, list | tuple):
+        yield f"{where} is {stored!r}, not {list(own)}"
+    elif isinstance(own, int | float | Tensor) and not isinstance(own, bool):
+        if not isinstance(stored, int | float | Tensor) or not math.isclose(own, stored, rel_tol=1e-6, abs_tol=1e-12):
+            yield f"{where} is {stored!r}, not {own!r}"
+    elif isinstance(own, bool | str | None) and own != stored:
+        yield f"{where} is {stored!r}, not {own!r}"
 
 
 def _rows(rows: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from alasca_pl.core.checkpoint import CHECKPOINT_KEY, pack
+from alasca_pl.core.checkpoint import CHECKPOINT_KEY, not_finite, pack
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL, MetricName, accuracy
 from alasca_pl.core.types import Batch, DataFacts, Progress
@@ -165,6 +165,10 @@ class NoisyLabelModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        broken = not_finite(checkpoint["state_dict"])
+        if broken is not None:
+            # The loss is looked at before the step that may do this, and no later one follows at the end of an epoch.
+            raise diverged(self.trainer, broken)
         precision, run_ids = str(self.trainer.precision), _run_ids(self.config, self.trainer)
         checkpoint[CHECKPOINT_KEY] = pack(self.config, self.facts, self.command, precision, run_ids)
 
@@ -175,6 +179,14 @@ def _run_ids(config: dict[str, Any], trainer: L.Trainer) -> dict[str, str]:
         return {}
     names = [name for name, node in config.get("logger", {}).items() if node]
     return {name: logger.version for name, logger in zip(names, trainer.loggers) if isinstance(logger.version, str)}
+
+
+def diverged(trainer: L.Trainer, what: str, where: str = "") -> FloatingPointError:
+    """The error for numbers that are no longer finite, with what helps."""
+    return FloatingPointError(
+        f"{what} is not finite in epoch {trainer.current_epoch}, step {trainer.global_step}{where}; "
+        "try a smaller optim.optimizer.lr, or clip gradients with trainer.gradient_clip_val"
+    )
 
 
 def _main_and_heads(network: nn.Module) -> list[list[nn.Parameter]]:

@@ -29,7 +29,7 @@ from alasca_pl.core.types import Batch
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.training.callbacks.epoch_means import EpochMeans
 from alasca_pl.training.callbacks.selection_counts import SelectionCounts
-from alasca_pl.training.module import NoisyLabelModule
+from alasca_pl.training.module import NoisyLabelModule, diverged
 
 
 class NoiseMonitor(L.Callback):
@@ -87,7 +87,7 @@ class NoiseMonitor(L.Callback):
         loss: Tensor = outputs["terms"]["loss"]
         # On an accelerator this check would synchronise at every step, so it is made at the end of the epoch.
         if loss.device.type == "cpu" and not torch.isfinite(loss):
-            raise _not_finite(trainer, f"; samples {batch.index[:10].tolist()} and others were in the batch")
+            raise diverged(trainer, "the loss", f"; samples {batch.index[:10].tolist()} and others were in the batch")
         predicted = outputs["logits"].mean(dim=0).argmax(dim=1)
         one = torch.ones((), device=loss.device)
         values = {f"{TRAIN}/{name}": (value, one) for name, value in outputs["terms"].items()}
@@ -120,7 +120,7 @@ class NoiseMonitor(L.Callback):
         assert isinstance(pl_module, NoisyLabelModule)
         means = _with_deviations(self._means.take())
         if not torch.isfinite(torch.tensor(means[LOSS])):
-            raise _not_finite(trainer, "")
+            raise diverged(trainer, "the loss")
         metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)
         for name, value in metrics.items():
             # Already equal on all ranks; the argument tells Lightning that they are reduced.
@@ -208,10 +208,3 @@ def _with_deviations(means: dict[str, float]) -> dict[str, float]:
         else:
             result[name] = value
     return result
-
-
-def _not_finite(trainer: L.Trainer, where: str) -> FloatingPointError:
-    return FloatingPointError(
-        f"the loss is not finite in epoch {trainer.current_epoch}, step {trainer.global_step}{where}; "
-        "try a smaller optim.optimizer.lr, or clip gradients with trainer.gradient_clip_val"
-    )
