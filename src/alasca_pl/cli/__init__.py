@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alasca_pl
+from alasca_pl.cli.bars import bar
 from alasca_pl.core import interrupts, threads
+from alasca_pl.core.progress import drawn_by
 from alasca_pl.core.terminal import PrintableRecord, say
 
 __all__ = ["CONF_DIR", "audit", "evaluate", "export", "measure", "noise", "predict", "report", "sweep", "train"]
@@ -101,7 +103,8 @@ def _stopping_well() -> Iterator[None]:
     plain = logging.getLogRecordFactory()
     logging.setLogRecordFactory(PrintableRecord)
     try:
-        yield
+        with drawn_by(bar):
+            yield
     except interrupts.Interrupted as stop:
         advice = stop.advice or "nothing has to be kept; the same command starts again"
         sys.stdout.flush()

@@ -1,7 +1,10 @@
 """``alasca-export``."""
 
+import sys
+
 from alasca_pl.cli.common import checkpoint_name, find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.progress import on_terminal
 from alasca_pl.core.terminal import say
 
 _HELP = """\
@@ -43,6 +46,8 @@ def export() -> None:
         from alasca_pl.runs.load import load_run
 
         run = load_run(places[0], checkpoint, flag("trust", options.get("trust", "false")))
+        if on_terminal():
+            say(f"exporting as {places[1]} ...", file=sys.stderr, flush=True)
         found = run.export(places[1], options.get("output"), options.get("rule"))
         about = found.about
         networks = f", mean of {about['networks']} networks" if about["networks"] > 1 else ""

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from alasca_pl.core.progress import tracked
 from alasca_pl.data.images import ImageError, LazyImages, cover
 from alasca_pl.data.names import name_some
 from alasca_pl.data.samples import ImageArrays, ImageFiles
@@ -126,7 +127,7 @@ def decode_all(files: ImageFiles, size: tuple[int, int], channels: int, workers:
             image = cover(files.images.read(i, mode), size, files.images.name(i))
             images[i] = np.asarray(image).reshape(*size, channels)
 
-    for _ in _in_threads(decode, len(files), workers):
+    for _ in _in_threads(decode, len(files), workers, "decoding images"):
         pass
     if time.monotonic() - start > 5:
         log.info("decoded %d images to %d x %d in %.0f s", len(files), *size, time.monotonic() - start)
@@ -148,16 +149,18 @@ def find_corrupt(images: LazyImages, how: Literal["full", "header"] = "full") ->
                 bad.append((i, error.reason))
         return bad
 
-    return [item for bad in _in_threads(check, len(images), None) for item in bad]
+    return [item for bad in _in_threads(check, len(images), None, "checking images") for item in bad]
 
 
-def _in_threads(work: Callable[[range], T], count: int, workers: int | None) -> Iterator[T]:
+def _in_threads(work: Callable[[range], T], count: int, workers: int | None, what: str) -> Iterator[T]:
     # Threads suffice: Pillow releases Python's lock while it decodes.
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        yield from pool.map(work, chunks)
+        done = zip(chunks, pool.map(work, chunks))
+        for _, result in tracked(done, what, count, lambda pair: len(pair[0])):
+            yield result
 
 
 def _spread(count: int, sample: int) -> list[int]:

@@ -22,6 +22,7 @@ from alasca_pl.audit.suspects import HEADS, find_suspects
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.evidence import Evidence
 from alasca_pl.core.files import check_empty, write_atomically
+from alasca_pl.core.progress import tracked
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -146,7 +147,7 @@ def _predictions(
     """Classes that all heads of all networks predict, (H, N); fills the evidence of the main heads."""
     module = run.module.to(device)
     found: torch.Tensor | None = None
-    for batch in data.eval_batches(split):
+    for batch in tracked(data.eval_batches(split), f"predicting the {split} split"):
         outputs = [network(batch.image.to(device)) for network in module.method.networks]
         heads = torch.stack([logits.argmax(1) for one in outputs for logits in (one.logits, *one.aux_logits)]).cpu()
         index = batch.index.cpu()

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_json
+from alasca_pl.core.progress import tracked
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.report.summary import HEADS
 from alasca_pl.runs.load import open_checkpoint
@@ -59,7 +60,7 @@ def evaluate_checkpoint(
     per_class = MulticlassAccuracy(num_classes, average="none").to(target)
     count = torch.zeros(num_classes, dtype=torch.int64)
     with torch.no_grad():
-        for batch in batches:
+        for batch in tracked(batches, f"evaluating on {split}"):
             outputs = [network(batch.image.to(target)) for network in module.method.networks]
             label = batch.label.to(target)
             accuracies.update(outputs, label)

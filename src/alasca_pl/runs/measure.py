@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.measurement import KINDS, Measurement
+from alasca_pl.core.progress import tracked
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.seeds import generator
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -203,7 +204,7 @@ def _batches(
     data: NoisyDataModule, split: str, chosen: Tensor | None, size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Images, positions and given labels of the chosen samples."""
-    for batch in data.eval_batches(split):
+    for batch in tracked(data.eval_batches(split), f"measuring on {split}"):
         index = batch.index.cpu()
         keep = torch.arange(len(index)) if chosen is None else chosen[index].nonzero().flatten()
         for part in keep.split(size):

@@ -1,5 +1,6 @@
 """Classify new images with a run."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.normalise import Normalise
+from alasca_pl.core.progress import tracked
 from alasca_pl.data.decode import find_corrupt
 from alasca_pl.data.eval_batches import EvalFiles
 from alasca_pl.data.images import EXTENSIONS, PathImages
@@ -88,7 +90,7 @@ def predict_images(
     try:
         scores = [
             predict([network(batch.to(place)) for network in module.method.networks], chosen, average).float().cpu()
-            for batch in batches
+            for batch in tracked(batches, "classifying images", math.ceil(len(images) / batch_size))
         ]
     except UserError:
         raise

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from alasca_pl.core.distributed import sum_ranks, world_size
 from alasca_pl.core.modes import evaluating
+from alasca_pl.core.progress import tracked
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Batch
 
@@ -56,7 +57,7 @@ def run_scan(
     seen = torch.zeros(num_samples, 1)
     observed = label.to(device)
     with evaluating(*networks), torch.random.fork_rng(devices=[]):
-        for batch in batches:
+        for batch in tracked(batches, "scanning the training set"):
             index = batch.index.cpu()
             seen[index] = 1.0
             image = batch.image.to(device, dtype)

@@ -1,9 +1,10 @@
 """Progress of the run, on a terminal and in a log."""
 
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alasca_pl.core.metric_names import ACC_OBSERVED, BASE_LOSS, LOSS, TEST, TRAIN, VAL, accuracy, of_quantity
+from alasca_pl.core.progress import drawn_by
 
 log = logging.getLogger("alasca_pl")
 # How long the run takes is told from the steps after so many, measured for so many seconds or to the end of the epoch.
@@ -33,6 +35,8 @@ class RunProgress(L.Callback):
     def __init__(self, bar: bool | None = None) -> None:
         self._bar = sys.stderr.isatty() if bar is None else bar
         self._progress: Progress | None = None
+        # Bars of other work, such as scans, become lines of this one.
+        self._lines = contextlib.ExitStack()
         self._start = 0.0
         self._first_epoch, self._first_step = 0, 0
         self._said_duration = False
@@ -49,7 +53,7 @@ class RunProgress(L.Callback):
         if not self._bar or not trainer.is_global_zero:
             return
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.description}{task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[metrics]}"),
@@ -59,8 +63,20 @@ class RunProgress(L.Callback):
             console=Console(stderr=True),
         )
         total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
-        self._progress.add_task("", total=total, completed=trainer.global_step, epoch="", metrics="")
+        self._progress.add_task("epoch ", total=total, completed=trainer.global_step, epoch="", metrics="")
         self._progress.start()
+        self._lines.enter_context(drawn_by(self._line))
+
+    @contextlib.contextmanager
+    def _line(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Another line below the run's own."""
+        assert self._progress is not None
+        progress = self._progress
+        task = progress.add_task(what, total=total, epoch="", metrics="")
+        try:
+            yield lambda done: progress.update(task, completed=done)
+        finally:
+            progress.remove_task(task)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -122,6 +138,7 @@ class RunProgress(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self._progress is not None:
+            self._lines.close()
             self._progress.stop()
             self._progress = None
 
