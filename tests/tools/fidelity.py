@@ -348,12 +348,10 @@ def readme_part(collected: dict[str, Any]) -> str:
             ", ".join([choice.title, *(paper.short for paper in choice.papers[:1])]),
             slots_text(choice),
             choice.rate,
-            compared(choice, collected),
-            cost(choice, collected),
         ]
         for choice in choices("method")
     ]
-    head = ["`method=`", "source", "slots", "noise rate", "comparisons, largest difference", "time × CE"]
+    head = ["`method=`", "source", "slots", "noise rate"]
     done = [choice.name for choice in choices("method") if at_paper_scale(choice, collected) != "not yet"]
     scale = f"Checked at the paper's scale: {', '.join(done) or 'none yet, no run was made on a GPU'}."
     return f"{BEGIN}\n{table(head, rows)}\n\n{scale}\n{END}"
