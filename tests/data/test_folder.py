@@ -188,3 +188,13 @@ def test_another_file_is_named(tmp_path):
     save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png is a file; set data\.root to a folder or"):
         read_folder(tmp_path / "a.png", tmp_path / "target")
+
+
+@pytest.mark.parametrize("other", ["cafe\u0301", "caf\u00e9 "])
+@pytest.mark.parametrize("parts", [("", ""), ("train/", "test/")])
+def test_class_folders_that_look_the_same_are_named(tmp_path, other, parts):
+    paths = [f"{parts[0]}caf\u00e9/1.png", f"{parts[0]}tea/1.png", f"{parts[1]}{other}/1.png", f"{parts[1]}tea/1.png"]
+    root = save_all(tmp_path, *dict.fromkeys(paths))
+    with pytest.raises(ValueError, match=r"'caf\\xe9.*look the same; rename") as refused:
+        read_folder(root)
+    assert ascii(other) in str(refused.value)

@@ -83,3 +83,12 @@ def test_a_stray_label_does_not_decide_the_number_of_classes(labels):
 def test_a_few_classes_without_images_are_only_said(caplog):
     assert count_classes({"train": images(5, 0, 5, 5)}, (), None, "csv") == 4
     assert "no training image of 1 class(es): 1" in caplog.text
+
+
+def test_classes_that_look_the_same_are_refused_and_capital_letters_are_told(caplog):
+    splits = {"train": images(5, 5)}
+    with pytest.raises(ValueError, match=r"'caf\\xe9' and 'cafe\\u0301' of mine look the same"):
+        count_classes(splits, ("caf\u00e9", "cafe\u0301"), None, "mine")
+    assert not caplog.records
+    assert count_classes(splits, ("cat", "Cat"), None, "mine") == 2
+    assert "the classes 'cat' and 'Cat' of mine differ in capital letters only" in caplog.text

@@ -170,3 +170,17 @@ def test_other_encodings_and_binary_files_are_named(root):
         read_table(root / "x.csv")
     with pytest.raises(FileNotFoundError, match=r"no file .*absent\.csv; set data\.path"):
         read_table(root / "absent.csv")
+
+
+def test_a_path_finds_its_file_in_another_normal_form_but_never_twice(root):
+    """File systems of Apple's machines store accents apart, tables usually together."""
+    composed, decomposed = "pics/caf\u00e9.png", "pics/cafe\u0301.png"
+    save(root / decomposed, 5)
+    raw = read_table(table(root, "path,label", f"{composed},0", "pics/1.png,1"))
+    assert names_of(raw.train) == [decomposed, "pics/1.png"]
+    assert np.array_equal(np.asarray(raw.train.images.read(0)), pixels(5))
+    with pytest.raises(ValueError, match="training split twice"):
+        read_table(table(root, "path,label", f"{composed},0", f"{decomposed},1"))
+    save(root / composed, 6)
+    raw = read_table(table(root, "path,label", f"{composed},0", f"{decomposed},1"))
+    assert names_of(raw.train) == [composed, decomposed]

@@ -8,7 +8,7 @@ import numpy as np
 
 from alasca_pl.data.archives import extract, is_archive
 from alasca_pl.data.images import EXTENSIONS, PathImages
-from alasca_pl.data.names import name_some
+from alasca_pl.data.names import lookalikes, name_some
 from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,12 @@ def _split_folders(root: Path, shown: Path) -> dict[str, Path]:
 
 def _check_classes(classes: dict[str, list[str]], folders: dict[str, Path], root: Path, shown: Path) -> None:
     names = classes["train"]
+    same = lookalikes(sorted(set().union(*classes.values())))
+    if same:
+        raise ValueError(
+            f"the class folders {same[0]!a} and {same[1]!a} in {shown} look the same; rename one like the other, "
+            "or move its images there"
+        )
     for split, found in classes.items():
         lacking, more = sorted(set(names) - set(found)), sorted(set(found) - set(names))
         if lacking or more:

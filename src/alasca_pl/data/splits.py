@@ -9,7 +9,7 @@ import torch
 
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.data.decode import check_images
-from alasca_pl.data.names import name_some
+from alasca_pl.data.names import lookalikes, name_some
 from alasca_pl.data.samples import ImageFiles, RawData, Split
 from alasca_pl.data.stratify import stratified_split
 
@@ -56,8 +56,14 @@ def count_classes(splits: Mapping[str, Split], names: Sequence[str], declared: i
         name: Of the data set, for messages.
 
     Raises:
-        ValueError: If names, labels and the declared number contradict each other, or K is below 2.
+        ValueError: If names, labels and the declared number contradict each other, K is below 2, or names look the same.
     """
+    same = lookalikes(names)
+    if same:
+        raise ValueError(f"the classes {same[0]!a} and {same[1]!a} of {name} look the same; write them alike")
+    similar = lookalikes(names, any_case=True)
+    if similar:
+        log.warning("the classes %r and %r of %s differ in capital letters only", *similar, name)
     largest, where = max((int(split.labels.max()), name_of) for name_of, split in splits.items())
     found = len(names) or int(splits["train"].labels.max()) + 1
     num_classes = found if declared is None else declared

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from alasca_pl.data.images import PathImages
-from alasca_pl.data.names import name_some, unsafe
+from alasca_pl.data.names import name_some, spelled_on_disk, unsafe
 from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,10 @@ def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
     """Read a table with the header ``path,label[,split][,clean_label]``, in any order.
 
     The text is UTF-8, separated by commas, semicolons or tabs, inferred from the header. The order of the lines is the
-    order of the images. ``split`` is train (or empty), val (or valid, validation) or test. Labels are all whole numbers
-    from 0, or all names; names are numbered in their order as text, those of ``clean_label`` included. Labels of the
-    test split are its clean labels if there are any. Nothing is written into the user's folders.
+    order of the images. A path finds its file also if accents are stored in another way on the disk. ``split`` is train
+    (or empty), val (or valid, validation) or test. Labels are all whole numbers from 0, or all names; names are numbered
+    in their order as text, those of ``clean_label`` included. Labels of the test split are its clean labels if there are
+    any. Nothing is written into the user's folders.
 
     Args:
         path: The table.
@@ -152,19 +153,24 @@ def _class_names(splits: dict[str, _Rows]) -> list[str]:
 def _check_paths(splits: dict[str, _Rows], root: Path) -> None:
     inside = os.path.realpath(root)
     resolved: dict[str, str] = {}
+    listed: dict[str, dict[str, list[str]]] = {}
     missing = []
     seen: dict[str, set[str]] = {}
     for split, rows in splits.items():
         twice = []
         seen[split] = set()
-        for name, line in zip(rows.path, rows.line):
+        for place, (name, line) in enumerate(zip(rows.path, rows.line)):
             if reason := unsafe(name):
                 raise ValueError(
                     f"line {line}: path {name!r} {reason}; paths must be relative to {root} and stay in it"
                 )
             name = os.path.normpath(name)
             if not _is_file_inside(name, inside, resolved, line):
-                missing.append(f"{name!r} (line {line})")
+                other = spelled_on_disk(name, inside, listed)
+                if other is None or not _is_file_inside(other, inside, resolved, line):
+                    missing.append(f"{name!r} (line {line})")
+                else:
+                    name = rows.path[place] = other
             if name in seen[split]:
                 twice.append(f"{name!r} (line {line})")
             seen[split].add(name)
