@@ -25,8 +25,9 @@ ALLOWED = {
     "report": ("core", "report"),
     "audit": ("core", "audit"),
     "runs": ("core", "noise", "models", "data", "training", "build", "report", "audit", "runs"),
+    "bench": ("core", "models", "data", "training", "build", "report", "runs", "bench"),
     "sweeps": ("core", "sweeps"),
-    "cli": ("core", "runs", "report", "audit", "sweeps", "cli"),
+    "cli": ("core", "runs", "report", "audit", "bench", "sweeps", "cli"),
 }
 # From a package to libraries that it must not know.
 FORBIDDEN = {

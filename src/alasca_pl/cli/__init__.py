@@ -12,7 +12,19 @@ from alasca_pl.core import interrupts, threads
 from alasca_pl.core.progress import drawn_by
 from alasca_pl.core.terminal import PrintableRecord, say
 
-__all__ = ["CONF_DIR", "audit", "evaluate", "export", "measure", "noise", "predict", "report", "sweep", "train"]
+__all__ = [
+    "CONF_DIR",
+    "audit",
+    "bench",
+    "evaluate",
+    "export",
+    "measure",
+    "noise",
+    "predict",
+    "report",
+    "sweep",
+    "train",
+]
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 # In a source checkout the configs lie beside src; in an installed package, inside it.
@@ -89,6 +101,14 @@ def audit() -> None:
         from alasca_pl.cli import audit_command
 
         audit_command.audit()
+
+
+def bench() -> None:
+    """``alasca-bench``: what training costs on this machine."""
+    with _stopping_well():
+        from alasca_pl.cli import bench_command
+
+        bench_command.bench()
 
 
 @contextlib.contextmanager

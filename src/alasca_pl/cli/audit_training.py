@@ -28,22 +28,26 @@ def names_data(arguments: Sequence[str]) -> bool:
     return "=" in first and not Path(first).exists() and any(word.startswith("data=") for word in arguments)
 
 
-def own_options(arguments: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Tell options of ``alasca-train`` from those of the audit.
+def own_options(
+    arguments: Sequence[str], known: Sequence[str], command: str = "alasca-audit data=..."
+) -> tuple[list[str], dict[str, str]]:
+    """Tell options of ``alasca-train`` from those of another command that takes them, too.
 
     Args:
         arguments: The command's words.
-        known: Names of the audit's options; those of the group data belong to the training.
+        known: Names of the command's options; those of the group data belong to the training.
+        command: The command, for messages.
 
     Raises:
-        UserError: If a word would not train one run, or an option of the audit is given twice.
+        UserError: If a word would not train one run, or an option of the command is given twice.
     """
+    name = command.split()[0]
     for word in arguments:
         if option_name(word) in _REFUSED:
-            raise UserError(f"alasca-audit data=... trains one new run and takes no {word}; see alasca-audit --help")
-    names = [name for name in known if not name.startswith("data.")]
+            raise UserError(f"{command} trains one new run and takes no {word}; see {name} --help")
+    names = [one for one in known if not one.startswith("data.")]
     mine = [word for word in arguments if "=" in word and word.partition("=")[0] in names]
-    return [word for word in arguments if word not in mine], parse_words(mine, names, "alasca-audit")[1]
+    return [word for word in arguments if word not in mine], parse_words(mine, names, name)[1]
 
 
 def trained(arguments: Sequence[str], trust: bool) -> tuple[RunFolder, bool]:

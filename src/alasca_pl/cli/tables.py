@@ -1,5 +1,6 @@
 """Tables on a terminal."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,11 @@ class _PrintableConsole(Console):
             yield segment if segment.control else Segment(printable(segment.text, lines=True), segment.style)
 
 
-def show(renderable: Any) -> None:
-    """Print a table or another object of Rich."""
-    _PrintableConsole(soft_wrap=True).print(renderable)
+def show(renderable: Any, width: int | None = None) -> None:
+    """Print a table or another object of Rich.
+
+    Args:
+        renderable: The object.
+        width: Columns of the output where it is no terminal; 80 by default.
+    """
+    _PrintableConsole(soft_wrap=True, width=None if sys.stdout.isatty() else width).print(renderable)

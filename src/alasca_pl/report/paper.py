@@ -58,6 +58,18 @@ def paper_numbers() -> Mapping[tuple[int, str, str, str, str], PaperNumber]:
     return numbers
 
 
+@functools.cache
+def paper_costs() -> Mapping[str, tuple[float, float]]:
+    """Time and memory over those of cross-entropy by the paper's names of methods (Table 3)."""
+    ratios: dict[str, dict[str, float]] = {}
+    with FILE.open(newline="") as file:
+        for row in csv.DictReader(file):
+            what, _, against = row["unit"].partition("_ratio_")
+            if against == "vs_standard":
+                ratios.setdefault(row["method"], {})[what] = float(row["mean"])
+    return {method: (each["time"], each["memory"]) for method, each in ratios.items() if len(each) == 2}
+
+
 def paper_number(run: SavedRun, rule: str | None) -> PaperNumber | None:
     """The paper's number for the method, data and noise of a run.
 
