@@ -63,7 +63,7 @@ def y_label(axis: Axes, text: str) -> None:
 def epochs_below(axis: Axes) -> None:
     """Name and whole numbers on the horizontal axis of epochs."""
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], more: Sequence[Any] = ()) -> None:
