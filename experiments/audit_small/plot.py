@@ -32,7 +32,9 @@ def main(given: str, retrained: str, picture: Path) -> None:
     for run in load_runs(retrained):
         values.setdefault(str(value_of(run, "data.name")), []).append(percent(run))
     print("| labels | test accuracy (%), mean ± standard deviation (n runs) |\n| --- | ---: |")
-    for name, own in values.items():
+    for name, own in sorted(
+        values.items(), key=lambda item: [int(part) if part.isdigit() else part for part in item[0].split("_")]
+    ):
         mean, std = mean_and_std(own)
         print(f"| {name} | {mean:.1f}" + ("" if std is None else f" ± {std:.1f}") + f" ({len(own)}) |")
     drawing, (axis,) = panels(1, width=6.0, height=3.6)

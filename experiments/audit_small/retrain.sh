@@ -1,7 +1,7 @@
 #!/bin/sh
 # What decisions are worth: labels of CIFAR-10N worst, corrected without a person and by a simulated reviewer, and plain cross-entropy
 # trained on them. Run it where the sweep audit_small was run; what exists is not made again.
-#   DATA=FOLDER_OF_CIFAR10 experiments/audit_small/retrain.sh
+#   DATA=FOLDER_OF_CIFAR10 experiments/audit_small/retrain.sh [OPTIONS OF THE SWEEP]
 set -eu
 : "${DATA:?the folder of cifar10.npz and CIFAR-10_human.pt}"
 for seed in 0 1 2; do
@@ -28,4 +28,4 @@ PY
     [ -e "$to/$name.npz" ] || alasca-audit apply "$decided" "$run" output="$to/$name" data.root="$DATA"
   done
 done
-alasca-train -m experiment=audit_retrain sweep=audit_retrain
+alasca-train -m experiment=audit_retrain sweep=audit_retrain "$@"

@@ -135,6 +135,15 @@ def test_runs_that_differ_elsewhere_are_refused(tmp_path, changes, message):
     assert len(grid.runs()) == 5 and f"allow={name}" in grid.notes[0]
 
 
+def test_an_option_that_came_later_and_is_off_is_no_difference(tmp_path):
+    make_run(tmp_path / "earlier", seed=0)
+    make_run(tmp_path / "later", seed=1, config={"early_end": {"patience": None}})
+    assert len(grid_of(tmp_path).runs()) == 2
+    make_run(tmp_path / "on", seed=2, config={"early_end": {"patience": 3}})
+    with pytest.raises(UserError, match=r"early_end\.patience \(absent, 3\)"):
+        grid_of(tmp_path)
+
+
 def test_another_data_set_under_the_same_name_is_refused(tmp_path):
     made = make_run(tmp_path / "a")
     other = type(made.data)(**{**vars(made.data), "sha256": "f" * 64})

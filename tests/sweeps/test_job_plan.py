@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import command, fake, lines, run
 
-from alasca_pl.core.checksum import unsealed
+from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps import overview, transfer
 from alasca_pl.sweeps.capacity import Capacity, visible_gpus
@@ -147,6 +147,17 @@ def test_records_leave_without_the_paths_of_their_machine(tmp_path):
     transfer.import_records(tmp_path / "two", tmp_path / "one.json")
     (result,) = run(tmp_path / "two", [fake(0, **data)])
     assert (result.outcome, result.ran) == ("finished", False)
+
+
+def test_paths_that_only_the_record_has_in_full_do_not_leave_either(tmp_path):
+    run(tmp_path / "one", [fake(0)])
+    (record,) = (tmp_path / "one").glob("*/record.json")
+    content = unsealed(json.loads(record.read_text()))
+    content["config"] = {"data": {"path": "/home/somebody/own.npz", "_paths_": ["path"]}}
+    record.write_text(json.dumps(sealed(content)))
+    transfer.export_records(tmp_path / "one", tmp_path / "one.json")
+    text = (tmp_path / "one.json").read_text()
+    assert "somebody" not in text and "own.npz" in text
 
 
 @pytest.mark.parametrize(

@@ -265,11 +265,16 @@ def constants_of(run: SavedRun) -> set[str]:
     return set(record.constants_set)
 
 
+def _or_absent(value: Any) -> str:
+    return comparable(ABSENT if value is None else value)
+
+
 def _check_differences(runs: Sequence[SavedRun], question: Question) -> list[tuple[str, str]]:
     """Refuse runs that differ outside rows, columns and seed; return what was allowed to."""
     configs = [flat(run) for run in runs]
     names = sorted({name for config in configs for name in config})
-    columns = {name: [comparable(config.get(name, ABSENT)) for config in configs] for name in names}
+    # Runs of an earlier version lack options that came later; an option that is off is null.
+    columns = {name: [_or_absent(config.get(name)) for config in configs] for name in names}
     differing = {name for name in names if len(set(columns[name])) > 1}
     owned = own_keys(question)
     fixed = set().union(*(constants_of(run) for run in runs)) if "method" in question.keys else set()

@@ -40,7 +40,13 @@ def export_records(sweep: Path, file: Path) -> int:
             # Who ran an attempt, and by which interpreter, is that machine's affair.
             job["attempts"] = [_without(attempt, "command", "host") for attempt in folder.attempts()]
             # The folder's own path, that of the machine where it was trained, and those of its data.
-            paths = {str(folder.path.absolute()), str(record.get("folder", "")), *path_values(job.get("config"))}
+            # A job may name them from where the sweep was started, and then only its record says where that was.
+            configs = (job.get("config"), record.get("config"))
+            paths = {
+                str(folder.path.absolute()),
+                str(record.get("folder", "")),
+                *(path for each in configs for path in path_values(each)),
+            }
             each = {"folder": folder.path.name, "job": job, "record": record, "files": content}
             jobs.append(_shortened(each, {path: Path(path).name for path in paths if Path(path).is_absolute()}))
     write_json(file, sealed({"format": _FORMAT, "sweep": sweep.name, "jobs": jobs}))
