@@ -155,3 +155,19 @@ def test_a_momentum_outside_its_range_is_named(momentum: float):
 def test_an_empty_table_is_named(samples: int, columns: int):
     with pytest.raises(ValueError, match=f"{samples} x {columns}"):
         SampleBuffer(samples, columns, 0.5)
+
+
+def test_a_large_table_says_what_it_takes_before_it_takes_it(caplog, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise MemoryError
+
+    caplog.set_level("INFO")
+    SampleBuffer(1000, 10, 0.7)
+    assert caplog.messages == []
+    monkeypatch.setattr(torch, "full", refuse)
+    with pytest.raises(MemoryError):
+        # Clothing1M with its 14 classes is below a quarter of a GB, 2.4 million images of 1,000 classes are far above.
+        SampleBuffer(2_400_000, 1000, 0.7)
+    assert caplog.messages == [
+        "a table of 2400000 samples x 1000 values takes 9.6 GB of memory, and of each checkpoint"
+    ]

@@ -1,5 +1,6 @@
 """A table with one row per training sample, equal on all ranks and kept in the checkpoint."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 
 from alasca_pl.core.distributed import gather_rows
 from alasca_pl.core.types import Targets
+
+log = logging.getLogger(__name__)
+# From so many bytes on the log tells the size of a table, before its memory is taken.
+_LARGE = 2**28
 
 
 class SampleBuffer(nn.Module):
@@ -46,6 +51,12 @@ class SampleBuffer(nn.Module):
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}; 0 keeps only the latest value")
         self.momentum = momentum
+        size = 4 * num_samples * row_size
+        if size >= _LARGE:
+            log.info(
+                "a table of %d samples x %d values takes %.1f GB of memory, and of each checkpoint",
+                num_samples, row_size, size / 1e9,
+            )  # fmt: skip
         # Set without nn.Module's own bookkeeping, which would reject a later copy that is not a registered buffer.
         self.__dict__["rows"] = torch.full((num_samples, row_size), initial, dtype=torch.float32)
 
