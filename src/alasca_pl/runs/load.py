@@ -64,7 +64,7 @@ class LoadedRun:
         # All fields would be hundreds of lines.
         choices = {} if self.record is None else self.record.choices
         method = " + ".join(str(choices[name]) for name in ("method", "alasca") if choices.get(name, "none") != "none")
-        words = [self.facts.name, method, f"epoch {self.epoch}"]
+        words = [self.facts.name, method, f"epoch {self.epoch + 1}"]
         return f"LoadedRun({str(self.folder)!r}: {', '.join(word for word in words if word)})"
 
     def normalise(self, images: Pixels, scaled: bool = False) -> Tensor:
