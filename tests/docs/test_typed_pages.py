@@ -40,10 +40,11 @@ COMPOSED = {
     "trainer=ddp": "several processes; they train in tests/distributed",
     "hydra/launcher=slurm": "needs a cluster; its jobs run in tests/sweeps/test_slurm.py",
     "logger=wandb": "would send to the account of whoever is logged in; tests/runs/test_wandb.py writes its files",
+    "logger=mlflow": "its first import takes a minute; tests/runs/test_wandb.py reads what it writes",
     "experiment=a_coteaching": "a network for GPUs",
 }
 # Blocks of code that are neither commands nor programs.
-OTHER = ("text", "{toctree}", "{figure}", "{include}", "{literalinclude}", "{eval-rst}")
+OTHER = ("text", "bibtex", "{toctree}", "{figure}", "{include}", "{literalinclude}", "{eval-rst}")
 
 
 def test_every_block_is_known():

@@ -7,6 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import alasca_pl
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +28,28 @@ def installed(tmp_path_factory) -> Path:
 def test_wheel_holds_every_config(installed):
     packed = {path.relative_to(installed / "alasca_pl" / "conf") for path in installed.glob("alasca_pl/conf/**/*.yaml")}
     assert packed == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").glob("**/*.yaml")}
+
+
+def test_wheel_says_that_it_is_typed(installed):
+    assert (installed / "alasca_pl" / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_both_archives_are_fit_for_an_index(tmp_path):
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    made = sorted(tmp_path.iterdir())
+    assert {file.suffix for file in made} >= {".gz", ".whl"}, made
+    check = [sys.executable, "-m", "twine", "check", "--strict", *map(str, made)]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == alasca_pl.__version__
+    assert citation["license"] == "MIT" and citation["references"][0]["year"] == 2023
+    assert f"version = {{{alasca_pl.__version__}}}" in (ROOT / "docs" / "howto" / "cite.md").read_text()
 
 
 @pytest.mark.slow
