@@ -25,6 +25,7 @@ extensions = [
 exclude_patterns = ["_build", "_extensions"]
 html_theme = "furo"
 html_copy_source = False
+html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["wide_tables.css"]
 highlight_language = "none"

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from alasca_docs import api, cards, commented_yaml, configuration, docstrings, markdown, write_pages
+from alasca_docs import api, cards, commented_yaml, configuration, docstrings, markdown, notebooks, write_pages
 
 from alasca_pl.build.schema import allowed
 from alasca_pl.cli import CONF_DIR
@@ -28,7 +28,7 @@ def nodes(node, prefix=""):
             yield from nodes(value, f"{prefix}{name}.")
 
 
-@pytest.mark.parametrize("module", [commented_yaml, docstrings, markdown])
+@pytest.mark.parametrize("module", [commented_yaml, docstrings, markdown, notebooks])
 def test_examples_in_the_generator(module):
     outcome = doctest.testmod(importlib.import_module(module.__name__))
     assert outcome.attempted and not outcome.failed
@@ -124,12 +124,15 @@ class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
+        self.loaded: list[str] = []
         self.names: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
         given = dict(attrs)
         self.names |= {given[key] for key in ("id", "name") if given.get(key)}
-        self.links += [given[key] for key in ("href", "src") if given.get(key)]
+        found = [given[key] for key in ("href", "src") if given.get(key)]
+        self.links += found
+        self.loaded += found if tag != "a" else []
 
 
 @pytest.mark.slow
@@ -142,8 +145,13 @@ def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path
     pages = {}
     for path in tmp_path.rglob("*.html"):
         pages[path] = _Links()
-        pages[path].feed(path.read_text())
+        text = path.read_text()
+        pages[path].feed(text)
+        # A letter with a full stop is no list, and two hyphens are no dash.
+        assert "upperalpha" not in text and "\N{EN DASH}explain" not in text, path
     assert len(pages) > 50
+    assert [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc] == []
+    assert {urlsplit(link).scheme for page in pages.values() for link in page.links} <= {"", "https", "data"}
     broken = []
     for path, page in pages.items():
         for link in page.links:

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from alasca_docs import api, cards, commands, configuration, gallery
+from alasca_docs import api, cards, commands, configuration, gallery, notebooks
+from alasca_docs.docstrings import restructured
 
 
 def pages(root: Path) -> dict[str, str]:
@@ -18,7 +19,7 @@ def pages(root: Path) -> dict[str, str]:
         root: The repository.
     """
     made: dict[str, str] = {}
-    for make in (cards.pages, configuration.pages, commands.pages, api.pages, gallery.pages):
+    for make in (cards.pages, configuration.pages, commands.pages, api.pages, gallery.pages, notebooks.pages):
         made |= make(root)
     return made
 
@@ -45,8 +46,15 @@ def _build_finished(app: Any, exception: Exception | None) -> None:
         shutil.copy(Path(app.srcdir) / "fidelity.json", Path(app.outdir) / "fidelity.json")
 
 
+def _docstring_read(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = map(restructured, lines)
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("builder-inited", _builder_inited)
     app.connect("build-finished", _build_finished)
+    app.setup_extension("sphinx.ext.autodoc")
+    # Before napoleon, whose priority is 500.
+    app.connect("autodoc-process-docstring", _docstring_read, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+_COMMIT = re.compile(r"(?<![\w/`.-])([\w.-]+/[\w.-]+)@([0-9a-f]{7,40})\b")
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|References|Example|Source|Note):", re.MULTILINE)
 
 
@@ -46,3 +47,20 @@ def arguments(text: str) -> dict[str, str]:
         if colon:
             found[name.strip("* ")] = " ".join(said.split())
     return found
+
+
+def restructured(line: str) -> str:
+    r"""A line of a docstring of which reStructuredText would make something else.
+
+    A letter with a full stop is no list of one item, and a commit of a repository is no address for mail but a link.
+
+    Example:
+        >>> print(restructured("    num_classes: K."))
+            num_classes: \K.
+        >>> print(restructured("Code: OWNER/NAME@0123abc"))
+        Code: `OWNER/NAME@0123abc <https://github.com/OWNER/NAME/tree/0123abc>`__
+        >>> restructured("    index: int64 (B,).")
+        '    index: int64 (B,).'
+    """
+    line = re.sub(r": ([A-Z]\.)$", r": \\\1", line)
+    return _COMMIT.sub(r"`\1@\2 <https://github.com/\1/tree/\2>`__", line)

@@ -7,13 +7,15 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#$~])")
 
 
 def escaped(text: str) -> str:
-    r"""Plain text whose characters mean nothing in Markdown.
+    r"""Plain text whose characters mean nothing in Markdown; options are code, so that no dash is made of their hyphens.
 
     Example:
         >>> print(escaped("noise=a|b, [1] and *"))
         noise=a\|b, \[1\] and \*
+        >>> escaped("with --explain, a--b")
+        'with `--explain`, a--b'
     """
-    return _SPECIAL.sub(r"\\\1", text)
+    return re.sub(r"(?<!\S)(--[a-z][a-z-]*)", r"`\1`", _SPECIAL.sub(r"\\\1", text))
 
 
 def code(text: str) -> str:
