@@ -171,3 +171,24 @@ def test_a_large_table_says_what_it_takes_before_it_takes_it(caplog, monkeypatch
     assert caplog.messages == [
         "a table of 2400000 samples x 1000 values takes 9.6 GB of memory, and of each checkpoint"
     ]
+
+
+@pytest.mark.parametrize("is_distinct", [True, False])
+def test_rows_move_as_a_loop_over_the_samples_says(is_distinct: bool, generator: torch.Generator):
+    index = torch.randperm(12, generator=generator)[:6] if is_distinct else torch.tensor([3, 0, 3, 7, 0, 3])
+    rows, before = torch.randn(6, 4, generator=generator), torch.randn(12, 4, generator=generator)
+    table = SampleBuffer(12, 4, 0.7)
+    table.fill(before)
+    table.update(rows, index)
+    expected = before.double()
+    for one in set(index.tolist()):
+        own = [rows[place].double() for place in range(6) if int(index[place]) == one]
+        expected[one] = 0.7 * expected[one] + 0.3 * sum(own) / len(own)
+    torch.testing.assert_close(table.rows.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_no_size_depends_on_values_so_that_nothing_waits_for_an_accelerator():
+    # Tensors without values: whatever has to know one fails.
+    table = SampleBuffer(12, 4, 0.7).to("meta")
+    table.update(torch.empty(6, 4, device="meta"), torch.empty(6, dtype=torch.int64, device="meta"))
+    assert table.rows.shape == (12, 4) and table.rows.device.type == "meta"

@@ -179,3 +179,45 @@ def test_the_memory_format_changes_rounding_only(in_channels: int):
 def test_an_unknown_memory_format_is_refused_with_the_choices(make_network: MakeNetwork):
     with pytest.raises(ValueError, match="'nhwc'; choose one of channels_last, contiguous"):
         make_network().use_memory_format("nhwc")
+
+
+def test_compiled_code_runs_training_batches_of_few_sizes_and_nothing_else():
+    compiled: list[int] = []
+
+    def backend(graph, inputs):
+        compiled.append(len(inputs))
+        return graph.forward
+
+    pair = [Network(small_resnet(in_channels=1, width=4), num_classes=3) for _ in range(2)]
+    plain = copy.deepcopy(pair)
+    assert all(network.compile_for(4, backend) for network in pair)
+    counts = []
+    for size in (4, 4, 8, 3, 4, 8, 7):
+        images = torch.randn(size, 1, 16, 16)
+        for network, other in zip(pair, plain):
+            assert torch.equal(network(images).logits, other(images).logits)
+        counts.append(len(compiled))
+    # Once for each multiple of 4, for both networks together; the others and all that follows run without the compiler.
+    assert counts == [1, 1, 2, 2, 2, 2, 2]
+    with torch.no_grad():
+        pair[0](torch.randn(12, 1, 16, 16))
+    pair[0].eval()(torch.randn(12, 1, 16, 16))
+    assert len(compiled) == 2
+
+
+def test_a_copy_of_a_compiled_network_runs_its_own_weights():
+    network = Network(small_resnet(in_channels=1, width=4), num_classes=3)
+    network.compile_for(4, lambda graph, inputs: graph.forward)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.head.weight.zero_()
+        other.head.bias.fill_(5.0)
+    images = torch.randn(4, 1, 16, 16)
+    assert not torch.equal(network(images).logits, other(images).logits)
+    assert other(images).logits.unique().tolist() == [5.0]
+
+
+def test_what_needs_second_derivatives_is_not_compiled():
+    network = Network(small_resnet(in_channels=1, width=4), num_classes=3)
+    network.enable_norm_outputs()
+    assert not network.compile_for(4) and network.compiled_sizes is None

@@ -3,6 +3,8 @@
 import contextlib
 import inspect
 import logging
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -30,6 +32,7 @@ _CONTRACTS: dict[str, type[Part]] = {
     "mixer": InputMixer,
     "gradient_transform": GradientTransform,
 }
+_COMPILERS = ("g++", "clang++", "c++", "cl")
 # Groups of a config that make no part of a method.
 _NOT_OF_THE_METHOD = ("data", "noise", "trainer", "logger", "callbacks")
 
@@ -140,6 +143,31 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     except TypeError as error:
         raise UserError(f"optim: {error}") from error
     return module
+
+
+def compile_networks(module: NoisyLabelModule, config: Config, batch_size: int) -> None:
+    """Compile the networks if ``model.compile`` asks for it; call it when nothing but training is left to do.
+
+    Args:
+        module: Made from the config.
+        config: Resolved config as plain containers.
+        batch_size: Size of a process's batches.
+
+    Raises:
+        UserError: If this machine cannot compile.
+    """
+    # Configs that were recorded before there was this option have none.
+    if not config["model"].get("compile", False):
+        return
+    on_gpu = config["trainer"].get("accelerator") in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    if not on_gpu and not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *_COMPILERS) if name):
+        raise UserError("model.compile=true needs a C++ compiler such as g++ on a CPU; install one, or leave it out")
+    networks: list[Network] = list(module.method.networks)  # type: ignore[arg-type]
+    # Not any(), which would compile the first only.
+    if sum(network.compile_for(batch_size) for network in networks):
+        log.info("networks are compiled in the first steps, which take up to minutes")
+    else:
+        log.info("model.compile: this method needs second derivatives, so its networks are not compiled")
 
 
 def resolve_oracle(config: Config, facts: DataFacts) -> Config:

@@ -90,6 +90,7 @@ _RULES: dict[str | None, dict[str, _Rule]] = {
         "norm": _Rule('Literal["batch", "group"]'),
         "init": _Rule('Literal["library", "kaiming", "torch"]'),
         "memory_format": _Rule('Literal["channels_last", "contiguous"]'),
+        "compile": _Rule("bool"),
     },
     "aux": {
         "kind": _Rule("HeadKind", where="alasca_pl.alasca.heads"),

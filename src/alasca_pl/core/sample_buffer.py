@@ -71,10 +71,7 @@ class SampleBuffer(nn.Module):
             index: int64 (B,).
         """
         index, rows = gather_rows(index, rows.detach().float())
-        unique, place = torch.unique(index, return_inverse=True)
-        sums = rows.new_zeros(len(unique), self.rows.shape[1]).index_add_(0, place, rows)
-        counts = torch.bincount(place, minlength=len(unique)).unsqueeze(1)
-        self.rows[unique] = self.momentum * self.rows[unique] + (1.0 - self.momentum) * (sums / counts)
+        self.rows[index] = self.momentum * self.rows[index] + (1.0 - self.momentum) * _means(rows, index)
 
     @torch.no_grad()
     def fill(self, rows: Tensor) -> None:
@@ -111,3 +108,17 @@ class SampleBuffer(nn.Module):
         super()._apply(fn, recurse)
         self.__dict__["rows"] = self.rows.to(fn(self.rows).device)
         return self
+
+
+def _means(rows: Tensor, index: Tensor) -> Tensor:
+    """Replace each row by the mean of all rows of the same index, (B, R)."""
+    if index.device.type == "cpu" and len(set(index.tolist())) == len(index):
+        # As loaders yield them; a look at them costs less than the sums below.
+        return rows
+    # Unlike torch.unique this knows all shapes beforehand, so that the host does not wait for an accelerator.
+    ordered, order = index.sort()
+    starts = torch.cat([ordered.new_zeros(1), (ordered[1:] != ordered[:-1]).long()])
+    place = torch.empty_like(order).scatter_(0, order, starts.cumsum(0))
+    sums = torch.zeros_like(rows).index_add_(0, place, rows)
+    counts = torch.zeros_like(rows[:, :1]).index_add_(0, place, torch.ones_like(rows[:, :1]))
+    return (sums / counts)[place]

@@ -1,6 +1,7 @@
 """A trunk with its main head and auxiliary heads."""
 
 from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
 from alasca_pl.models.norm_outputs import collected, norm_layers
 
+# Logits, logits of the auxiliary heads, features, and those of the auxiliary heads.
+_Classified: TypeAlias = tuple[Tensor, tuple[Tensor, ...], Tensor, tuple[Tensor, ...]]
+_Classify: TypeAlias = Callable[["Network", Tensor], _Classified]
 _MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -23,6 +27,8 @@ class Network(nn.Module):
     Attributes:
         feature_size: D, input size of the main head.
         memory_format: Layout of images and feature maps; set by ``use_memory_format``.
+        compiled_sizes: Batches whose size is a multiple of this one are trained by compiled code; None if none are. Set by
+            ``compile_for``.
 
     Example:
         >>> import torch
@@ -40,6 +46,8 @@ class Network(nn.Module):
         self.head = nn.Linear(self.feature_size, num_classes)
         self.aux_heads = nn.ModuleDict()
         self.memory_format = torch.contiguous_format
+        self.compiled_sizes: int | None = None
+        self._run: _Classify = _classify
         self._gives_norm_outputs = False
 
     def use_memory_format(self, name: str) -> None:
@@ -68,6 +76,31 @@ class Network(nn.Module):
         norm_layers(self.backbone)
         self._gives_norm_outputs = True
 
+    def compile_for(self, batch_size: int, backend: Any = "inductor") -> bool:
+        """Compile the training of batches whose size is a multiple of a given one; the first of each size takes up to minutes.
+
+        Other sizes, such as an epoch's last batch, and evaluation are not compiled, so that nothing is compiled again in the
+        course of a run. Results differ by rounding.
+
+        Args:
+            batch_size: Size of a process's batches.
+            backend: See ``torch.compile``.
+
+        Returns:
+            Whether it will be compiled: not if activations after normalisation layers are returned, because a penalty on their
+            gradient needs second derivatives, which compiled code does not have.
+        """
+        if self._gives_norm_outputs:
+            return False
+        self.compiled_sizes = batch_size
+        # A function of the network, not bound to it: a copy of this network must run its own weights.
+        self._run = torch.compile(_classify, dynamic=False, backend=backend)
+        return True
+
+    def _is_compiled_for(self, image: Tensor) -> bool:
+        size = self.compiled_sizes
+        return size is not None and self.training and torch.is_grad_enabled() and len(image) % size == 0
+
     def attach(self, heads: Mapping[int, nn.Module]) -> None:
         """Attach auxiliary heads to stages.
 
@@ -86,14 +119,21 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> NetworkOutput:
         """Classify images (B, C, H, W) with all heads."""
         # Looked up at each pass, because layers are replaced when a network is converted for several processes.
+        image = image.contiguous(memory_format=self.memory_format)
+        run = self._run if self._is_compiled_for(image) else _classify
         with collected(norm_layers(self.backbone) if self._gives_norm_outputs else []) as norm_outputs:
-            maps = self.backbone(image.contiguous(memory_format=self.memory_format))
-        features = self.pool(maps[-1]).flatten(1)
-        aux_features, aux_logits = [], []
-        for stage, head in self.aux_heads.items():
-            aux_features.append(head.features(maps[int(stage) - 1]))  # type: ignore[operator]
-            aux_logits.append(head.linear(aux_features[-1]))  # type: ignore[operator]
-        return NetworkOutput(self.head(features), tuple(aux_logits), features, tuple(norm_outputs), tuple(aux_features))
+            logits, aux_logits, features, aux_features = run(self, image)
+        return NetworkOutput(logits, aux_logits, features, tuple(norm_outputs), aux_features)
+
+
+def _classify(network: Network, image: Tensor) -> _Classified:
+    maps = network.backbone(image)
+    features = network.pool(maps[-1]).flatten(1)
+    aux_features, aux_logits = [], []
+    for stage, head in network.aux_heads.items():
+        aux_features.append(head.features(maps[int(stage) - 1]))  # type: ignore[operator]
+        aux_logits.append(head.linear(aux_features[-1]))  # type: ignore[operator]
+    return network.head(features), tuple(aux_logits), features, tuple(aux_features)
 
 
 def kaiming_init(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from alasca_pl.build.data import build_data
 from alasca_pl.build.make import Config, absorb_files, make
-from alasca_pl.build.module import build_module, check_contracts, connect, oracle_slots
+from alasca_pl.build.module import build_module, check_contracts, compile_networks, connect, oracle_slots
 from alasca_pl.build.precision import resolve_precision
 from alasca_pl.build.trainer import build_trainer
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, command_of, read_checkpoint, run_ids_of
@@ -202,6 +202,8 @@ def _prepare(
         flops=flop_counts(networks[0], data.facts.image_shape),
         **about,
     )
+    # After all passes that are not training.
+    compile_networks(module, config, data.batch_size // record.processes)
     return Run(config, run_folder, data, module, trainer, checkpoint, record, lock)
 
 
