@@ -700,7 +700,9 @@ def test_a_trainer_on_gpus_says_that_there_is_none(tmp_path, digits):
 
 
 @pytest.mark.parametrize("logger", GROUPS["logger"])
-def test_every_logger_builds(tmp_path, digits, logger):
+def test_every_logger_builds(tmp_path, digits, logger, monkeypatch):
+    # Where MLflow puts its database.
+    monkeypatch.chdir(tmp_path)
     module = {"wandb_offline": "wandb"}.get(logger, logger)
     if module in ("wandb", "tensorboard", "mlflow") and importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")

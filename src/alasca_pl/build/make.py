@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
 
@@ -11,6 +11,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.paths import MARKER
 
 Config = dict[str, Any]
+_Part = TypeVar("_Part")
 
 
 def make(node: Mapping[str, Any], **offers: Any) -> Any:
@@ -28,14 +29,14 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
     # Hydra's own instantiate copies arguments into a config and turns dataclasses into mappings; data and networks must
     # arrive as they are.
     name = node["_target_"]
-    try:
-        target = hydra.utils.get_object(name)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
+    target = _found(name)
     arguments = {
         key: _value(value, offers) for key, value in node.items() if key not in ("_target_", "_partial_", MARKER)
     }
-    parameters = inspect.signature(target).parameters
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError) as error:
+        raise UserError(f"_target_ {name!r} cannot be called with values by name: {error}") from error
     arguments |= {key: value for key, value in offers.items() if key in parameters and key not in arguments}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [key for key in arguments if key not in parameters and not takes_any]
@@ -53,6 +54,36 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
     except (TypeError, AttributeError) as error:
         plain = {key: value for key, value in node.items() if not isinstance(value, Mapping)}
         raise UserError(f"{name} refuses its arguments {plain}: {error}") from error
+
+
+def make_part(slot: str, contract: type[_Part], node: Mapping[str, Any], **offers: Any) -> _Part:
+    """Call a node as ``make`` does, and check that the slot of its name can use what it gives.
+
+    Args:
+        slot: Name of the slot, for the message.
+        contract: Class that whatever fills the slot follows.
+        node: See ``make``.
+        offers: See ``make``.
+
+    Raises:
+        UserError: If it gives anything else.
+    """
+    made = make(node, **offers)
+    if not isinstance(made, contract):
+        raise UserError(
+            f"{slot}: {node['_target_']} gives no {contract.__name__}, which the slot needs, but a value of type "
+            f"{type(made).__name__}"
+        )
+    return made
+
+
+def _found(name: Any) -> Any:
+    """What a ``_target_`` names."""
+    try:
+        return hydra.utils.get_object(name)
+    # A name may also lead to what cannot be looked into, or be no text.
+    except (ImportError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
 
 
 def _value(value: Any, offers: Mapping[str, Any]) -> Any:
@@ -79,8 +110,8 @@ def absorb_files(config: Config) -> Config:
             return value
         node = {name: absorbed(item) for name, item in value.items()}
         try:
-            target = hydra.utils.get_object(node["_target_"]) if "_target_" in node else None
-        except (ImportError, ValueError):
+            target = _found(node["_target_"]) if "_target_" in node else None
+        except UserError:
             # Calling it raises a better message.
             target = None
         if target is None or not hasattr(target, "absorb"):

@@ -6,22 +6,27 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import hydra
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from alasca_pl.alasca.heads import AuxiliaryHead
-from alasca_pl.build.make import Config, make
+from alasca_pl.build.make import Config, make, make_part
 from alasca_pl.build.schema import check_values, oracle_slots
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Part, Regularizer, SampleSelector
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.models.backbones import Backbone
 from alasca_pl.models.network import Network, check_shapes, initialise
 from alasca_pl.models.norms import norm_layer
+from alasca_pl.models.teacher import WeightAverage
 from alasca_pl.steps.method import Method
+from alasca_pl.steps.step import Step
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
 
@@ -33,6 +38,7 @@ _CONTRACTS: dict[str, type[Part]] = {
     "gradient_transform": GradientTransform,
 }
 _COMPILERS = ("g++", "clang++", "c++", "cl")
+_Part = TypeVar("_Part")
 # Groups of a config that make no part of a method.
 _NOT_OF_THE_METHOD = ("data", "noise", "trainer", "logger", "callbacks")
 
@@ -79,7 +85,7 @@ def check_contracts(config: Config) -> None:
             continue
         try:
             target = hydra.utils.get_object(node["_target_"])
-        except (ImportError, ValueError):
+        except (ImportError, ValueError, AttributeError, TypeError):
             # Calling it raises a better message.
             continue
         # What a function returns is not known before it is called.
@@ -102,16 +108,23 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         "seed": config["seed"],
     }
     config = resolve_oracle(config, facts)
-    criteria: list[Criterion] = [make(config["criterion"], **offers) for _ in range(count)]
+    criteria = [make_part("criterion", Criterion, config["criterion"], **offers) for _ in range(count)]
     nodes = {name: node for name, node in config["regularizers"].items() if node}
-    first: dict[str, Regularizer] = {name: make(node, **offers) for name, node in nodes.items()}
+
+    def regularizer(name: str) -> Regularizer:
+        return make_part(f"regularizers.{name}", Regularizer, nodes[name], **offers)
+
+    first = {name: regularizer(name) for name in nodes}
     regularizers = [first] + [
-        {name: first[name] if first[name].shared else make(node, **offers) for name, node in nodes.items()}
-        for _ in range(count - 1)
+        {name: first[name] if first[name].shared else regularizer(name) for name in nodes} for _ in range(count - 1)
     ]
-    selector = make(config["selector"], **offers) if config["selector"] else None
-    mixer = make(config["mixer"], **offers) if config["mixer"] else None
-    transform = make(config["gradient_transform"], **offers) if config["gradient_transform"] else None
+
+    def part_of_the_run(slot: str, contract: type[_Part]) -> _Part | None:
+        return make_part(slot, contract, config[slot], **offers) if config[slot] else None
+
+    selector = part_of_the_run("selector", SampleSelector)
+    mixer = part_of_the_run("mixer", InputMixer)
+    transform = part_of_the_run("gradient_transform", GradientTransform)
 
     networks = [_main_network(config, facts, number) for number in range(count)]
     asking = [("criterion", criteria[0]), *regularizers[0].items(), ("selector", selector), ("mixer", mixer)]
@@ -129,19 +142,29 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         network.use_memory_format(config["model"].get("memory_format", "contiguous"))
         check_shapes(network, facts.image_shape)
 
-    teachers = [make(config["teacher"], network=network, **offers) for network in networks] if config["teacher"] else []
+    node = config["teacher"]
+    teachers = [make_part("teacher", WeightAverage, node, network=each, **offers) for each in networks] if node else []
     method = Method(networks, criteria, regularizers, selector, mixer, teachers, transform)
     optim = OptimConfig(
         make(config["optim"]["optimizer"]),
         make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
-    module = NoisyLabelModule(method, make(config["step"], **offers), optim, facts, rule, average, config)
+    step = make(config["step"], **offers)
+    if not isinstance(step, Step):
+        raise UserError(f"step: {config['step']['_target_']} gives no Step; see alasca_pl.steps.step.Step")
+    module = NoisyLabelModule(method, step, optim, facts, rule, average, config)
     try:
         # Built once as a check, so that a value which the optimiser rejects raises now and not when training starts.
-        module.configure_optimizers()
-    except TypeError as error:
+        made = module.configure_optimizers()
+    except (TypeError, AttributeError) as error:
         raise UserError(f"optim: {error}") from error
+    optimizer, scheduler = (
+        (made["optimizer"], made["lr_scheduler"]["scheduler"]) if isinstance(made, dict) else (made, None)
+    )
+    for slot, one, contract in (("optimizer", optimizer, Optimizer), ("scheduler", scheduler, LRScheduler)):
+        if one is not None and not isinstance(one, contract):
+            raise UserError(f"optim.{slot}: {config['optim'][slot]['_target_']} gives no {contract.__name__} of torch")
     return module
 
 
@@ -207,7 +230,10 @@ def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
 
 def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
     with _random_stream(config["seed"], "network", number):
-        network = Network(make(config["model"]["backbone"], in_channels=facts.image_shape[0]), facts.num_classes)
+        network = Network(
+            make_part("model.backbone", Backbone, config["model"]["backbone"], in_channels=facts.image_shape[0]),
+            facts.num_classes,
+        )
         if config["model"]["backbone"].get("pretrained") and config["model"]["init"] != "library":
             raise UserError("model.init would overwrite the pretrained weights; set model.init=library")
         initialise(network, config["model"]["init"])

@@ -158,6 +158,10 @@ DATA_FOR_OTHERS = ("class_map", "class_groups")
 _RATE_SLOTS = ("selector", "gradient_transform")
 ORACLE = "oracle"
 _OWN = "alasca_pl."
+# Their signatures are read from source as ours are, without importing them.
+_READ = (_OWN, "torch.optim.")
+# Values with a rule that a config need not have.
+_OPTIONAL = ("threads", "ckpt_path", "published_network", "audit.fold")
 # From this likeness on, a name that nobody knows is taken for a slip.
 _SLIP = 0.8
 
@@ -180,6 +184,29 @@ def check_values(config: Mapping[str, Any]) -> None:
     problem = next(_problems(config), None)
     if problem is not None:
         raise UserError(problem)
+
+
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Check that nothing was removed that each run needs.
+
+    Args:
+        config: Resolved config as plain containers.
+
+    Raises:
+        UserError: If a group, a node or a value is missing.
+    """
+    ruled = [
+        name if group is None else f"{group}.{name}"
+        for group, rules in _RULES.items()
+        for name in rules
+        # What a trainer and an optimizer take differs; Lightning and their signatures have defaults.
+        if group not in ("trainer", "optim", "suggested")
+    ]
+    for name in (*_GROUPS, *_NODES_BY_NAME, *_NODES, *ruled):
+        group, _, last = name.rpartition(".")
+        inside = config.get(group) if group else config
+        if name not in _OPTIONAL and isinstance(inside, Mapping) and last not in inside:
+            raise UserError(f"{name} is missing; each run needs it, so give it a value instead of removing it")
 
 
 def oracle_slots(config: Mapping[str, Any]) -> list[str]:
@@ -289,12 +316,15 @@ def _node(path: str, node: Mapping[str, Any], offers: Mapping[str, Any]) -> Iter
     for name, value in values.items():
         yield from _nested(f"{path}.{name}", value, offers)
     target = node["_target_"]
+    if not isinstance(target, str):
+        yield f"{path}._target_ must be the dotted name of a class or function, got {shown(target)}"
+        return
     function = _own(target)
     if function is None:
-        if isinstance(target, str) and target.startswith(_OWN) and not _exists(target):
+        if target.startswith(_OWN) and not _exists(target):
             yield f"{path}: there is no _target_ {target!r}"
         return
-    yield from _arguments(path, str(target), values, function, offers, partial=bool(node.get("_partial_")))
+    yield from _arguments(path, target, values, function, offers, partial=bool(node.get("_partial_")))
 
 
 def _nested(path: str, value: Any, offers: Mapping[str, Any]) -> Iterator[str]:
@@ -310,7 +340,7 @@ def _nested(path: str, value: Any, offers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _own(target: Any) -> Function | None:
-    return signature(target) if isinstance(target, str) and target.startswith(_OWN) else None
+    return signature(target) if isinstance(target, str) and target.startswith(_READ) else None
 
 
 def _exists(target: str) -> bool:

@@ -233,7 +233,8 @@ def _fits_one(value: Any, option: ast.expr, module: Module) -> bool:
             case "int":
                 return isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS
             case "float":
-                return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+                is_whole = isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS
+                return is_whole or (isinstance(value, float) and not math.isnan(value))
             case "bool":
                 return isinstance(value, bool)
             case "str":

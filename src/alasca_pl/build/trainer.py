@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 import lightning as L
+from lightning.pytorch.loggers import Logger
 
-from alasca_pl.build.make import Config, make
+from alasca_pl.build.make import Config, make_part
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -41,13 +42,22 @@ def build_trainer(
         checkpoints = checkpoint_callbacks(folder, "val" in data.sizes, config["checkpoint"]["every_n_steps"])
         # Without an evaluation split there is nothing to validate, and Lightning would warn about it.
         nothing = {} if data.facts.eval_splits else {"limit_val_batches": 0}
-        callbacks = [make(node) for node in config["callbacks"].values() if node]
+        callbacks = [
+            make_part(f"callbacks.{name}", L.Callback, node) for name, node in config["callbacks"].items() if node
+        ]
         for callback in callbacks:
             _check_monitor(callback, data)
         return L.Trainer(
             **{**config["trainer"], **nothing},
             logger=[
-                make(node, save_dir=str(folder.path), config=config, run_id=(run_ids or {}).get(name))
+                make_part(
+                    f"logger.{name}",
+                    Logger,  # type: ignore[type-abstract]
+                    node,
+                    save_dir=str(folder.path),
+                    config=config,
+                    run_id=(run_ids or {}).get(name),
+                )
                 for name, node in config["logger"].items()
                 if node
             ]

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from alasca_pl.cli.refusals import one_line
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.terminal import printable, say_text
 
@@ -29,16 +30,15 @@ def one_message() -> Iterator[None]:
         if text is None:
             raise
         # Messages of Hydra have several lines.
-        has_lines = isinstance(error, HydraException | OmegaConfBaseException | FloatingPointError)
+        has_lines = isinstance(error, HydraException | FloatingPointError)
         _say_error(printable(text, lines=has_lines))
 
 
 def mistake(error: BaseException) -> str | None:
     """What the user can put right, in words; None if it is nothing of that kind."""
-    if isinstance(error, MissingMandatoryValue):
-        name = str(getattr(error, "full_key", "") or "")
-        return f"{name} has no value; give it as {name}=..."
-    if isinstance(error, UserError | FloatingPointError | OmegaConfBaseException | HydraException):
+    if isinstance(error, OmegaConfBaseException):
+        return one_line(error)
+    if isinstance(error, UserError | FloatingPointError | HydraException):
         return str(error)
     # Full and read-only disks, and folders that are gone, wherever something is read or written.
     if (

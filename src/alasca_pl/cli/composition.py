@@ -156,6 +156,9 @@ def _compose(name: str, overrides: Sequence[str]) -> tuple[DictConfig, dict[str,
     choices = {
         group: choice for group, choice in config.hydra.runtime.choices.items() if not group.startswith("hydra/")
     }
+    astray = next((f"{group}={choice}" for group, choice in choices.items() if ".." in str(choice)), None)
+    if astray:
+        raise UserError(f"{astray} leaves the folder of the group; name one of its files")
     # Outside of a command nobody asks for it, and it cannot be known.
     run_dir = (
         str(config.hydra.run.dir) if HydraConfig.initialized() and HydraConfig.get().mode != RunMode.MULTIRUN else ""

@@ -106,13 +106,18 @@ def one_line(error: BaseException, arguments: Sequence[str] = ()) -> str:
         return (
             f"{empty} chooses no file of the group {group}; {none}choose one of {', '.join(_choices(group, folders))}"
         )
+    nameless = next((item for item in arguments if item.startswith("=")), None)
+    if nameless:
+        return f"{nameless} has no name before =; options are of the form NAME=VALUE"
     if type(error) is CompactHydraException:
         return str(error)
     # Hydra hides what OmegaConf says behind an error without a text.
     while not str(error).strip() and error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    said = lines[0] if lines else type(error).__name__
+    name = str(getattr(error, "full_key", None) or "")
+    return said if name in said else f"{name}: {said}"
 
 
 def _missing_file(error: MissingConfigException) -> str:

@@ -124,6 +124,8 @@ class PreparedData:
         check_number("data.num_workers", num_workers, 0)
         check_number("data.split_seed", split_seed, 0)
         raw = reader()
+        if not isinstance(raw, RawData):
+            raise ValueError(f"data.reader gives no RawData, but a value of type {type(raw).__name__}")
         self.name = name
         self.num_workers = num_workers
         splits, self.skipped = collect_splits(raw, check, on_corrupt)

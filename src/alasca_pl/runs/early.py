@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alasca_pl.build.make import make
-from alasca_pl.build.schema import check_values
+from alasca_pl.build.make import make_part
+from alasca_pl.build.schema import check_complete, check_values
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.paths import absolute_paths
+from alasca_pl.noise.model import NoiseModel
 
 # Each is set by a way to start processes on several machines.
 _CLUSTER = ("MASTER_ADDR", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -25,9 +26,10 @@ def check_early(config: Mapping[str, Any]) -> None:
         UserError: If a value is wrong; the message says what and how to go on.
     """
     check_values(config)
+    check_complete(config)
     _check_epochs(config)
     # Noise models know nothing of torch; those that read a file look for it.
-    make(absolute_paths(config["noise"]))
+    make_part("noise", NoiseModel, absolute_paths(config["noise"]))
 
 
 def _check_epochs(config: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The contract of a step, and functions that steps share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Ste
 from alasca_pl.steps.method import Method
 
 
+@runtime_checkable
 class Step(Protocol):
     """Computes a loss from one batch of the training loader.
 
