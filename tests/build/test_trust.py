@@ -21,7 +21,8 @@ READERS = {
     f"alasca_pl.data.{name}"
     for name in (
         "cifar.read_cifar", "clothing1m.read_clothing1m", "digits.read_digits", "folder.read_folder",
-        "huggingface.read_huggingface", "npz.read_npz", "synthetic.read_synthetic", "table.read_table", "webvision.read_webvision",
+        "huggingface.read_huggingface", "npz.read_npz", "synthetic.read_synthetic", "table.read_table",
+        "webvision.read_webvision",
     )
 }  # fmt: skip
 BACKBONES = {
