@@ -49,6 +49,18 @@ def test_gains_are_those_of_a_paired_t_test_with_holm(tmp_path, start):
     assert [found[place].adjusted for place in order] == pytest.approx(scaled.tolist())
 
 
+def test_what_matters_little_in_percent_matters_in_a_fraction(tmp_path):
+    # Gains of F1 by 0.00, 0.05 and 0.10: an interval that 1 lies far above says nothing.
+    for seed, gain in enumerate((0.0, 0.05, 0.10)):
+        for alasca, value in (("none", 0.4), ("paper", 0.4 + gain)):
+            rows = [{"epoch": 0, "step": 10, "test/acc": 0.5, "val/acc": 0.5, "select/f1": value}]
+            make_run(tmp_path / f"{alasca}_{seed}", alasca=alasca, seed=seed, rows=rows)
+    (its,) = gains(grid_of(tmp_path, metric="select/f1"))
+    assert its.result.high < 1 and its.verdict == "undecided"
+    (its,) = gains(grid_of(tmp_path, metric="select/f1", margin=0.5))
+    assert its.verdict == "no gain"
+
+
 def test_the_gain_over_all_columns_pairs_seeds(tmp_path):
     make_tree(tmp_path, seeds=range(4))
     for its in overall_gains(grid_of(tmp_path)):

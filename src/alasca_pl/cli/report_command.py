@@ -25,7 +25,7 @@ Options:
   where=KEY=VALUE,...       only runs with these values
   allow=KEY,...             differences between runs that are let pass; the page says so
   against=VALUE,...         the row with which the others are compared; the first by default
-  margin=1.0                smallest difference that matters, in percentage points
+  margin=1.0                smallest difference that matters, in percentage points; 0.01 for other metrics
   level=0.95                level of confidence
   format=markdown           for the terminal: markdown, csv, latex (the table of results), html
 

@@ -244,7 +244,7 @@ def _judge(comparisons: Sequence[Comparison], grid: Grid) -> list[Comparison]:
     judged = []
     for each, adjusted in zip(comparisons, holm(p_values)):
         if each.result is not None:
-            its = verdict(each.result, adjusted, question.margin, question.level)
+            its = verdict(each.result, adjusted, question.smallest_gain, question.level)
             each = replace(each, adjusted=adjusted, verdict=its)
         judged.append(each)
     return judged

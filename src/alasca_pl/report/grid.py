@@ -45,7 +45,7 @@ class Question:
         where: Only runs with these values, as they are printed.
         allow: Names of the config that may differ between runs although they are neither rows nor columns.
         against: Label of the row that the others are compared with; empty for the first row.
-        margin: Smallest difference that matters, in percentage points for accuracies.
+        margin: Smallest difference that matters, in percentage points for accuracies; None: 1 point, 0.01 of other metrics.
         level: Level of confidence.
     """
 
@@ -56,7 +56,7 @@ class Question:
     where: tuple[tuple[str, str], ...] = ()
     allow: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
-    margin: float = 1.0
+    margin: float | None = None
     level: float = 0.95
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Question:
             raise UserError("runs are averaged over seeds; seed can be neither a row nor a column, use where=seed=0")
         if not 0.5 <= self.level < 1:
             raise UserError(f"level={self.level} must be at least 0.5 and below 1")
-        if not self.margin >= 0:
+        if self.margin is not None and not self.margin >= 0:
             raise UserError(f"margin={self.margin} must be at least 0")
         if RULE in self.keys and not is_accuracy(self.metric):
             raise UserError(f"with {RULE} in rows or cols the metric must be an accuracy, got metric={self.metric}")
@@ -85,6 +85,11 @@ class Question:
     def is_percent(self) -> bool:
         """Whether values are printed in percent."""
         return is_accuracy(self.metric)
+
+    @property
+    def smallest_gain(self) -> float:
+        """Smallest difference that matters, in the unit of the printed values."""
+        return 0.01 * self.scale if self.margin is None else self.margin
 
     @property
     def scale(self) -> float:

@@ -200,7 +200,7 @@ def _differences(grid: Grid, comparisons: Sequence[Comparison], name: str, pictu
     words = (
         f"Two-sided paired t test; Holm's correction over {family} tests of this table; the interval is of a single test. "
         f"Effect: Hedges' g of the differences. gain, loss: p (Holm) below {1 - question.level:.2g}; no gain: the whole "
-        f"interval lies below {question.margin:g}; below {SMALLEST_N} pairs nothing is decided."
+        f"interval lies below {question.smallest_gain:g}; below {SMALLEST_N} pairs nothing is decided."
     )
     if 1 < smallest < 6:
         words += (
