@@ -1,6 +1,7 @@
 """``alasca-bench``: what it counts, by hand; that all it lists can be measured; nothing about speed."""
 
 import json
+import logging
 
 import lightning as L
 import pytest
@@ -171,3 +172,10 @@ def test_random_images_are_the_same_each_time_and_their_labels_balanced():
 def test_random_images_refuse_values_outside_their_range(name, value):
     with pytest.raises(ValueError, match=f"{name} must be"):
         read_synthetic(**{name: value})
+
+
+def test_the_log_is_as_loud_afterwards_as_it_was_before(tmp_path):
+    before = logging.getLogger("alasca_pl").level
+    outcome = command(tmp_path, "what=loading", *TINY, entry="bench")
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert logging.getLogger("alasca_pl").level == before

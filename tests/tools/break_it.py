@@ -1,7 +1,7 @@
-"""Try to break the commands: ``python tests/tools/break_it.py lines NUMBER [START]``.
+"""Try to break the commands: ``python tests/tools/break_it.py lines|files NUMBER [START]``.
 
-Runs what ``tests/reliability/test_lines.py`` runs a few of, prints what did not end well, and counts how all ended. The status
-is 1 if any did not end well.
+Runs what ``tests/reliability/test_lines.py`` and ``test_hostile_files.py`` run a few of, prints what did not end well, and
+counts how all ended. The status is 1 if any did not end well.
 """
 
 import sys
@@ -18,6 +18,7 @@ threads.stop_spinning()
 
 import torch
 
+import hostile_files
 import lines
 from outcomes import table, warm_up
 
@@ -27,7 +28,7 @@ def main() -> int:
     torch.set_num_threads(1)
     warm_up()
     what, number, start = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    run = {"lines": lines.run_lines}[what]
+    run = {"lines": lines.run_lines, "files": hostile_files.run_files}[what]
     outcomes, wrong = [], {}
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()

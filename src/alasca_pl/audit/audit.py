@@ -14,7 +14,7 @@ from alasca_pl.audit.count import Count
 from alasca_pl.audit.sample import Sample
 from alasca_pl.audit.suspects import Suspects
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_archive
+from alasca_pl.core.files import parse_json, write_archive
 from alasca_pl.core.npz import ArrayFile, open_npz
 
 FILE = "audit.npz"
@@ -130,7 +130,7 @@ class Audit:
 
     @classmethod
     def _read(cls, file: ArrayFile) -> "Audit":
-        about = json.loads(str(file["about"]))
+        about = parse_json(str(file["about"]))
         if about["format"] != _FORMAT:
             raise ValueError(f"its format is {about['format']!r}, not {_FORMAT!r}")
         splits = {}

@@ -1,8 +1,9 @@
 """``alasca-bench``."""
 
+import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -57,6 +58,18 @@ _OPTIONS = ("what", "rounds", "steps", "methods", "workers", "output")
 _OWN: dict[str, str] = {}
 
 
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """What a run says of itself is said for each case otherwise."""
+    logger = logging.getLogger("alasca_pl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def bench() -> None:
     """``alasca-bench``: time, memory and operations of all variants on this machine."""
     words = words_or_help(_HELP)
@@ -99,17 +112,17 @@ def _bench(cfg: DictConfig) -> None:
         check_devices(config)
         on_gpu = config["trainer"]["accelerator"] != "cpu"
         quieten()
-        logging.getLogger("alasca_pl").setLevel(logging.ERROR)
-        measured = measure(
-            whats,
-            methods,
-            words,
-            lambda overrides: plain_config(compose_config(name, overrides).config),
-            steps,
-            rounds,
-            workers,
-            lambda text: say(text, file=sys.stderr, flush=True),
-        )
+        with _errors_only():
+            measured = measure(
+                whats,
+                methods,
+                words,
+                lambda overrides: plain_config(compose_config(name, overrides).config),
+                steps,
+                rounds,
+                workers,
+                lambda text: say(text, file=sys.stderr, flush=True),
+            )
         hardware = environment.hardware()
         for table in tables(measured, on_gpu):
             show(table, width=160)

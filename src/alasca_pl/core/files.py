@@ -119,6 +119,22 @@ def write_archive(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     write_atomically(path, with_checksum)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON from outside.
+
+    Raises:
+        ValueError: If it is none, or is nested deeper than Python can follow.
+
+    Example:
+        >>> parse_json("[1, 2]")
+        [1, 2]
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as indented JSON, atomically."""
     text = json.dumps(content, indent=2, sort_keys=False, allow_nan=True) + "\n"

@@ -1,6 +1,5 @@
 """What was measured on a checkpoint, as a JSON file in the run's folder."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +8,7 @@ from typing import Any, Literal
 
 from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_json
+from alasca_pl.core.files import parse_json, write_json
 
 FORMAT = "alasca_pl measurement 1"
 What = Literal["jacobian", "norms"]
@@ -76,7 +75,7 @@ class Measurement:
             UserError: If the file cannot be read or is damaged.
         """
         try:
-            content = json.loads(path.read_text())
+            content = parse_json(path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}, it is missing or damaged: {error}") from error
         return cls.from_plain(content, str(path))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import json
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_json
+from alasca_pl.core.files import parse_json, write_json
 
 SCHEMA = 1
 """Version of the schema. It increases when a field changes its meaning or goes; fields with a default may be added."""
@@ -177,7 +176,7 @@ class RunRecord:
             UserError: If the file cannot be read, is damaged, or follows another schema.
         """
         try:
-            content = json.loads(path.read_text())
+            content = parse_json(path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}, it is missing or damaged: {error}") from error
         return cls.from_plain(content, str(path))

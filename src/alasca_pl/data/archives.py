@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
+from alasca_pl.core.files import parse_json
 from alasca_pl.data.names import unsafe
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -95,7 +96,7 @@ def _is_whole(folder: Path, identity: dict[str, Any]) -> bool:
     if not folder.exists():
         return False
     try:
-        marker = json.loads((folder / _MARKER).read_text())
+        marker = parse_json((folder / _MARKER).read_text())
         is_same = all(marker[name] == value for name, value in identity.items())
         expected = int(marker["files"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,5 @@
 """Heteroskedastic adaptive regularisation: stronger smoothness for classes that are rare or hard."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alasca_pl.core.distributed import sum_ranks
+from alasca_pl.core.files import parse_json
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import StepView
@@ -54,7 +54,7 @@ def read_class_accuracy(path: str | Path) -> list[Any]:
     """
     how = "write it with alasca-evaluate ckpt_path=STAGE1/checkpoints/last.ckpt split=val output=acc.json"
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"class_accuracy names {str(path)!r}, which cannot be read: {error}; {how}") from error
     if not isinstance(content, dict) or not isinstance(content.get(_KEY), list):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import check_empty, write_atomically, write_json
+from alasca_pl.core.files import check_empty, parse_json, write_atomically, write_json
 from alasca_pl.report.document import Document
 from alasca_pl.report.grid import Question
 from alasca_pl.report.render import csv_table, html, latex_table, markdown
@@ -181,7 +180,7 @@ def _said(line: str | None) -> str:
 def _read_about(folder: Path) -> dict[str, Any]:
     path = folder / _ABOUT
     try:
-        about = json.loads(path.read_text())
+        about = parse_json(path.read_text())
         if about["format"] != _FORMAT:
             raise ValueError(f"its format is {about['format']!r}")
         about["sources"], about["runs"] = [str(each) for each in about["sources"]], dict(about["runs"])

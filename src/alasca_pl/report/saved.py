@@ -14,6 +14,7 @@ from typing import Any
 from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import job_digest
+from alasca_pl.core.files import parse_json
 from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.rows import Row, parse_rows, read_rows
@@ -191,7 +192,7 @@ def _read_folder(folder: Path, top: Path, found: Found) -> None:
 
 def _read_file(path: Path, found: Found) -> None:
     try:
-        content = unsealed(json.loads(path.read_text()))
+        content = unsealed(parse_json(path.read_text()))
         is_export = isinstance(content, dict) and str(content.get("format", "")).startswith(_EXPORT)
         jobs = list(content["jobs"]) if is_export else []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -208,7 +209,7 @@ def _read_file(path: Path, found: Found) -> None:
             record = RunRecord.from_plain(job["record"], source)
             history = parse_rows(job["files"].get(RunFolder("").metrics.name, ""))
             measured = {
-                Path(name).stem: Measurement.from_plain(json.loads(text), f"{source}/{name}")
+                Path(name).stem: Measurement.from_plain(parse_json(text), f"{source}/{name}")
                 for name, text in job["files"].items()
                 if Path(name).parent.name == RunFolder("").measured.name
             }
@@ -248,7 +249,7 @@ def _disagreement(run: SavedRun) -> str | None:
 
 def _last_attempt(path: Path) -> tuple[str, str]:
     try:
-        attempts = json.loads(path.read_text()).get("attempts", [])
+        attempts = parse_json(path.read_text()).get("attempts", [])
         last = attempts[-1] if attempts else {}
         outcome = last.get("outcome")
         return ("not started" if not last else str(outcome or "interrupted")), str(last.get("reason", ""))
@@ -258,9 +259,9 @@ def _last_attempt(path: Path) -> tuple[str, str]:
 
 def _planned(plan: Path) -> Iterator[PlannedRun]:
     try:
-        jobs = json.loads(plan.read_text())["jobs"].items()
+        jobs = parse_json(plan.read_text())["jobs"].items()
         for overrides, job in jobs:
-            yield PlannedRun(list(json.loads(overrides)), dict(job["choices"]), dict(job["config"]), plan.parent.name)
+            yield PlannedRun(list(parse_json(overrides)), dict(job["choices"]), dict(job["config"]), plan.parent.name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # What is lost is only the list of what is missing.
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alasca_pl.core.experiment import identity
-from alasca_pl.core.files import write_json
+from alasca_pl.core.files import parse_json, write_json
 
 _FILE = "composed.json"
 _ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_][A-Za-z_0-9]*)")
@@ -31,7 +31,7 @@ class ComposedJobs:
         self._changed = False
         self._jobs: dict[str, Any] = {}
         try:
-            content = json.loads(self._path.read_text())
+            content = parse_json(self._path.read_text())
             if content["key"] == self._key:
                 self._jobs = dict(content["jobs"])
         except (OSError, ValueError, KeyError, TypeError):

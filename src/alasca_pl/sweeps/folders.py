@@ -1,7 +1,6 @@
 """What the folders of a sweep hold. No other module of this package reads or writes files of a run."""
 
 import csv
-import json
 import re
 import shutil
 import socket
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_json
+from alasca_pl.core.files import parse_json, write_json
 from alasca_pl.core.metric_names import VAL, accuracy
 from alasca_pl.core.record import now
 from alasca_pl.core.rows import read_rows
@@ -231,7 +230,7 @@ def is_folder_name(name: str) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON mapping; empty if there is none or it is damaged."""
     try:
-        content = unsealed(json.loads(path.read_text()))
+        content = unsealed(parse_json(path.read_text()))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, Mapping) else {}  # type: ignore[return-value]

@@ -1,6 +1,5 @@
 """Records of a sweep as one file, to be committed, mailed and merged."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from alasca_pl.core.checksum import sealed, unsealed
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_atomically, write_json
+from alasca_pl.core.files import parse_json, write_atomically, write_json
 from alasca_pl.core.paths import path_values
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.sweeps.folders import JOB, JobFolder, is_folder_name, job_folders
@@ -65,7 +64,7 @@ def import_records(sweep: Path, file: Path) -> tuple[int, int]:
         UserError: If the file is none that ``export_records`` writes.
     """
     try:
-        content = unsealed(json.loads(file.read_text()))
+        content = unsealed(parse_json(file.read_text()))
         if content["format"] != _FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
         jobs = [_checked(each) for each in content["jobs"]]
