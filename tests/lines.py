@@ -76,7 +76,7 @@ LINES = (
     "hydra.run.dir=" + "a" * 300, "threads=abc", "threads=0", "threads=-1", "recipe=quick", "recipe=no", "setting=no",
     "scale=no", "component=no", "experiment=no", "debug=no", "trust=maybe", "replay=maybe", "audit.fold=abc",
     "audit.plant=0.9", "early_end.patience=0", "noise.rate=1.2", "seed=18446744073709551616",
-    "optim.optimizer={_target_: torch.optim.SGD}", "hydra.verbose=abc", "hydra.job.chdir=abc", "data.class_map=abc",
+    "optim.optimizer={_target_: torch.optim.SGD}", "hydra.verbosity=1", "hydra.job.chdir=abc", "data.class_map=abc",
     "data.mean=[0.5,0.5]", "data.std=[0]", "data.mean=abc", "data.num_classes=3", "data.num_samples=7",
     "data.subset_size=0", "data.augment=no_such", "data.num_val=100000", "data.num_val=-1", "data.max_train_samples=0",
     "data.max_train_samples=1", "data.max_test_samples=0",

@@ -193,6 +193,22 @@ def test_a_number_of_nodes_without_a_cluster_is_not_waited_for(tmp_path, monkeyp
     early.check_devices({"trainer": {"num_nodes": 2}})
 
 
+@pytest.mark.parametrize("value", ["null", "nan", "3", "true"])
+def test_what_is_no_name_chooses_nothing_in_a_group(tmp_path, value):
+    outcome = command(tmp_path, *TINY, f"logger={value}")
+    assert_refused(outcome, f"logger={value} chooses no file of the group logger", "tensorboard")
+
+
+def test_a_network_that_no_memory_holds_is_one_line(tmp_path):
+    outcome = command(tmp_path, *TINY, "model.backbone.width=100000000")
+    assert_refused(outcome, "does not fit into memory", "model.backbone")
+
+
+def test_numbers_without_end_are_no_values_of_parts(tmp_path):
+    outcome = command(tmp_path, *TINY, "regularizers.alasca.strength=1e400")
+    assert_refused(outcome, "regularizers.alasca.strength", "inf")
+
+
 def test_groups_that_name_no_class_are_refused(tmp_path):
     outcome = command(tmp_path, *TINY, "noise=asymmetric", "noise.class_map=null", "noise.groups=[[0,10]]")
     assert_refused(outcome, "class 10", "0 to 9")

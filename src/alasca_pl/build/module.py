@@ -221,6 +221,9 @@ def connect(module: NoisyLabelModule, data: NoisyDataModule) -> None:
         raise UserError(str(error)) from error
 
 
+_NO_MEMORY = ("allocate memory", "out of memory", "overflow", "not enough memory")
+
+
 @contextlib.contextmanager
 def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
@@ -228,8 +231,23 @@ def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _within_memory() -> Iterator[None]:
+    """Say in one line that a network is too large; torch has an error of its own for each kind of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if not isinstance(error, MemoryError) and not any(word in said for word in _NO_MEMORY):
+            raise
+        raise UserError(
+            f"the network does not fit into memory ({said.splitlines()[0] if said else 'none is left'}); "
+            "choose a smaller one by model.backbone"
+        ) from error
+
+
 def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
-    with _random_stream(config["seed"], "network", number):
+    with _random_stream(config["seed"], "network", number), _within_memory():
         network = Network(
             make_part("model.backbone", Backbone, config["model"]["backbone"], in_channels=facts.image_shape[0]),
             facts.num_classes,

@@ -234,7 +234,7 @@ def _fits_one(value: Any, option: ast.expr, module: Module) -> bool:
                 return isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS
             case "float":
                 is_whole = isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS
-                return is_whole or (isinstance(value, float) and not math.isnan(value))
+                return is_whole or (isinstance(value, float) and math.isfinite(value))
             case "bool":
                 return isinstance(value, bool)
             case "str":

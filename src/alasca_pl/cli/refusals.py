@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException, ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
 
@@ -99,9 +100,9 @@ def one_line(error: BaseException, arguments: Sequence[str] = ()) -> str:
         return _missing_file(error)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return _unknown_option(str(cause.full_key), cause.parent_node, folders)
-    empty = next((item for item in arguments if item.endswith("=null") and _choices(item[:-5], folders)), None)
+    empty = next((item for item in arguments if _chooses_no_file(item, folders)), None)
     if empty and isinstance(error, ValueError) and "group override" in str(error):
-        group = empty[:-5]
+        group = empty.partition("=")[0]
         none = f"{group}=none chooses none; " if "none" in _choices(group, folders) else ""
         return (
             f"{empty} chooses no file of the group {group}; {none}choose one of {', '.join(_choices(group, folders))}"
@@ -118,6 +119,16 @@ def one_line(error: BaseException, arguments: Sequence[str] = ()) -> str:
     said = lines[0] if lines else type(error).__name__
     name = str(getattr(error, "full_key", None) or "")
     return said if name in said else f"{name}: {said}"
+
+
+def _chooses_no_file(item: str, folders: Sequence[Path]) -> bool:
+    """Whether an option gives a group something that is not a name: null, a number, a mapping."""
+    group, _, value = item.partition("=")
+    if not value or not _choices(group, folders):
+        return False
+    with contextlib.suppress(HydraException):
+        return not isinstance(OverridesParser.create().parse_override(item).value(), str | list)
+    return False
 
 
 def _missing_file(error: MissingConfigException) -> str:
