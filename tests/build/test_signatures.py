@@ -20,7 +20,7 @@ def _expression(text):
     ("annotation", "good", "bad", "words"),
     [
         ("int", [0, -3, 2**62], [True, 1.5, 1.0, "1", None, 10**22, [1]], "a whole number"),
-        ("float", [0, 1.5, float("inf")], [True, "abc", None, NAN, [1.0]], "a number"),
+        ("float", [0, 1.5], [float("inf"), True, "abc", None, NAN, [1.0]], "a number"),
         ("bool", [True, False], [0, 1, "true", None], "true or false"),
         ("str", ["", "a"], [1, None, ["a"]], "text"),
         ("int | None", [1, None], [1.5, False], "a whole number or null"),
