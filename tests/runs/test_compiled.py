@@ -17,6 +17,12 @@ from running import SMALLER, assert_same_bits, checkpoint, config_for, distance,
 FAST = ("ce", "dividemix", "har")
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_captured_yet():
+    """Captured code is kept per process, and only so much of it."""
+    torch._dynamo.reset()
+
+
 class _Counter(L.Callback):
     """How often something was compiled up to the end of each step."""
 
