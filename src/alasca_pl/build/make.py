@@ -29,7 +29,7 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
     # Hydra's own instantiate copies arguments into a config and turns dataclasses into mappings; data and networks must
     # arrive as they are.
     name = node["_target_"]
-    target = _found(name)
+    target = find_target(name)
     arguments = {
         key: _value(value, offers) for key, value in node.items() if key not in ("_target_", "_partial_", MARKER)
     }
@@ -77,8 +77,12 @@ def make_part(slot: str, contract: type[_Part], node: Mapping[str, Any], **offer
     return made
 
 
-def _found(name: Any) -> Any:
-    """What a ``_target_`` names."""
+def find_target(name: Any) -> Any:
+    """Find what a ``_target_`` names.
+
+    Raises:
+        UserError: If it names nothing that can be imported.
+    """
     try:
         return hydra.utils.get_object(name)
     # A name may also lead to what cannot be looked into, or be no text.
@@ -110,7 +114,7 @@ def absorb_files(config: Config) -> Config:
             return value
         node = {name: absorbed(item) for name, item in value.items()}
         try:
-            target = _found(node["_target_"]) if "_target_" in node else None
+            target = find_target(node["_target_"]) if "_target_" in node else None
         except UserError:
             # Calling it raises a better message.
             target = None

@@ -8,13 +8,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeVar
 
-import hydra
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from alasca_pl.alasca.heads import AuxiliaryHead
-from alasca_pl.build.make import Config, make, make_part
+from alasca_pl.build.make import Config, find_target, make, make_part
 from alasca_pl.build.schema import check_values, oracle_slots
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Part, Regularizer, SampleSelector
@@ -84,8 +83,8 @@ def check_contracts(config: Config) -> None:
         if not node:
             continue
         try:
-            target = hydra.utils.get_object(node["_target_"])
-        except (ImportError, ValueError, AttributeError, TypeError):
+            target = find_target(node["_target_"])
+        except UserError:
             # Calling it raises a better message.
             continue
         # What a function returns is not known before it is called.
@@ -150,9 +149,7 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
-    step = make(config["step"], **offers)
-    if not isinstance(step, Step):
-        raise UserError(f"step: {config['step']['_target_']} gives no Step; see alasca_pl.steps.step.Step")
+    step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
     module = NoisyLabelModule(method, step, optim, facts, rule, average, config)
     try:
         # Built once as a check, so that a value which the optimiser rejects raises now and not when training starts.

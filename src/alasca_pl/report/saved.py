@@ -22,7 +22,7 @@ from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.report.summary import summarise
 
 # What sweeps write beside and into the folders of their jobs, and the beginning of what they export.
-_JOB, _PLAN, _EXPORT = "job.json", "composed.json", "alasca_pl sweep "
+_JOB, _PLAN, _EXPORT = RunFolder("").job.name, "composed.json", "alasca_pl sweep "
 
 
 @dataclass(frozen=True)

@@ -221,8 +221,9 @@ def _set_threads(config: Config, module: NoisyLabelModule, data: NoisyDataModule
 
 def _continues(stored: Mapping[str, Any], trainer: L.Trainer) -> str:
     """Where a checkpoint goes on; that of the end of an epoch goes on with the next one."""
-    done = len(rows_of(stored))
-    within = int(stored["global_step"]) - int(rows_of(stored)[-1]["step"] if done else 0)
+    rows = rows_of(stored)
+    done = len(rows)
+    within = int(stored["global_step"]) - int(rows[-1]["step"] if rows else 0)
     after = f", after {within} of its steps" if within else ""
     return f"continuing with epoch {done + 1} of {trainer.max_epochs}{after}"
 

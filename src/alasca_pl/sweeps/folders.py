@@ -20,7 +20,7 @@ from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import is_held
 
 # Of the sweep, in the folder of a job.
-JOB, LOG, LOCK = "job.json", "job.log", "job.lock"
+JOB, LOG, LOCK = RunFolder("").job.name, "job.log", "job.lock"
 
 Status = Literal["finished", "running", "failed", "given up", "half-done", "waiting"]
 FAILURES = ("failed", "killed", "timeout")

@@ -155,8 +155,9 @@ def _describe(metrics: dict[str, float]) -> str:
 
 
 def _loss_of_step(outputs: Any) -> str:
-    terms = {f"{TRAIN}/{name}": float(value) for name, value in outputs["terms"].items()}
-    return _loss(float(outputs["loss"]), [value for _, value in of_quantity(terms, BASE_LOSS)])
+    terms = {f"{TRAIN}/{name}": value for name, value in outputs["terms"].items()}
+    # Only these are fetched: each may wait for an accelerator.
+    return _loss(float(outputs["loss"]), [float(value) for _, value in of_quantity(terms, BASE_LOSS)])
 
 
 def _loss(loss: float, base: Sequence[float]) -> str:
