@@ -62,7 +62,7 @@ LINES = (
     "--no-such-flag", "-x", "ckpt_path=no/such.ckpt", "ckpt_path=.", "ckpt_path=/dev/null", "--config-dir=no_such",
     "--config-name=no_such", "no_such@x=1", "method@optim=ce", "method=[ce,elr]", "method=ce,elr", "data=", "method=",
     "method=ce/../elr", "noise=null", "hydra/launcher=no", "data=npz", "data=folder", "data=csv data.path=no_such.csv",
-    "data=folder data.root=.", "data=folder data.root=/dev/null", "data=cifar10", "noise=from_file",
+    "data=folder data.root=.", "data=folder data.root=/dev/null", "data=cifar10 model=small", "noise=from_file",
     "noise=from_file noise.path=no_such.npz", "noise=human", "noise=matrix", "noise=matrix noise.matrix=[[1,0],[0,1]]",
     "noise=matrix noise.matrix=abc", "trainer.devices=0", "trainer.devices=-3", "trainer.devices=abc",
     "trainer.devices=[0,0]", "trainer.accelerator=abc", "trainer.strategy=abc", "trainer=gpu", "+trainer.fast_dev_run=abc",
@@ -84,7 +84,7 @@ LINES = (
 # These may train, or answer.
 HARMLESS = {
     "~seed", "~predict.rule", "hydra.run.dir=", "hydra.run.dir=" + "a" * 300, "~noise", "ckpt_path=", "epochs=",
-    "data.max_test_samples=0", "+trainer.max_time=abc", "data=cifar10", "+optim=adamw", "trainer.devices=[0,0]",
+    "data.max_test_samples=0", "+trainer.max_time=abc", "data=cifar10 model=small", "+optim=adamw", "trainer.devices=[0,0]",
     "~epochs=2", "data.mean=[0.5,0.5]", "method=ce,elr", "hydra.job.chdir=abc",
 }  # fmt: skip
 

@@ -53,6 +53,8 @@ def test_a_target_is_text(target):
     ("name", "value"),
     [
         ("optim.scheduler.gamma", "tru"),
+        ("optim.scheduler.gamma", -0.25),
+        ("optim.optimizer.lr", float("inf")),
         ("optim.optimizer.momentum", "fast"),
         ("optim.optimizer.weight_decay", 10**40),
         ("optim.optimizer.nesterov", "yes"),

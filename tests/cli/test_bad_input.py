@@ -193,6 +193,24 @@ def test_a_number_of_nodes_without_a_cluster_is_not_waited_for(tmp_path, monkeyp
     early.check_devices({"trainer": {"num_nodes": 2}})
 
 
+@pytest.mark.parametrize("devices", ["abc", "0;1", "1.5,2"])
+def test_devices_are_a_number_a_list_or_auto(tmp_path, devices):
+    outcome = command(tmp_path, "trainer=smoke", f"trainer.devices='{devices}'")
+    assert_refused(outcome, f"trainer.devices={devices}", "[0,1]", "auto")
+    for fits in ("auto", "-1", "2", "0,1", "0, 1", "1,"):
+        early.check_devices({"trainer": {"devices": fits}})
+
+
+@pytest.mark.parametrize("flag", ["-x", "--no-such-flag"])
+def test_unknown_flags_are_named_in_one_line(tmp_path, flag):
+    assert_refused(command(tmp_path, "epochs=1", flag), f"unrecognized arguments: {flag};", "--help")
+
+
+@pytest.mark.parametrize("group", ["callbacks", "logger", "regularizers"])
+def test_an_empty_part_is_not_taken_for_none(tmp_path, group):
+    assert_refused(command(tmp_path, *TINY, f"+{group}.x={{}}"), f"{group}.x", "_target_ or null")
+
+
 @pytest.mark.parametrize("value", ["null", "nan", "3", "true"])
 def test_what_is_no_name_chooses_nothing_in_a_group(tmp_path, value):
     outcome = command(tmp_path, *TINY, f"logger={value}")

@@ -45,7 +45,8 @@ def test_a_download_that_fails_names_folder_and_way_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cifar, "_dataset", lambda name: unreachable)
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*no route to host.*cifar10\.npz"):
-        read_cifar("cifar10", tmp_path, download=True)
+        read_cifar("cifar10", tmp_path / "new", download=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_with_a_wrong_checksum_are_refused_and_never_unpickled(tmp_path):

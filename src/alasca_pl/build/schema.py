@@ -298,9 +298,8 @@ def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
 def _slot(path: str, node: Any, may_be_null: bool, offers: Mapping[str, Any]) -> Iterator[str]:
     if node is None and path == "criterion":
         yield "no criterion is chosen; choose a method, e.g. method=ce"
-    elif node is None or node == {}:
-        if not may_be_null:
-            yield f"{path} must be a node with _target_, got {node!r}"
+    elif node is None and may_be_null:
+        return
     elif not isinstance(node, Mapping) or "_target_" not in node:
         yield f"{path} must be a node with _target_{' or null' if may_be_null else ''}, got {node!r}"
     else:
@@ -325,6 +324,12 @@ def _node(path: str, node: Mapping[str, Any], offers: Mapping[str, Any]) -> Iter
             yield f"{path}: there is no _target_ {target!r}"
         return
     yield from _arguments(path, target, values, function, offers, partial=bool(node.get("_partial_")))
+    if path.startswith("optim."):
+        # Torch checks fewer of them.
+        for name in _OPTIM.keys() & values.keys():
+            problem = _OPTIM[name].problem(f"{path}.{name}", values[name])
+            if problem:
+                yield problem
 
 
 def _nested(path: str, value: Any, offers: Mapping[str, Any]) -> Iterator[str]:

@@ -23,6 +23,9 @@ _ELSEWHERE = {
     "checkpoint.every_n_steps=... writes the last one within epochs, too",
 }
 
+# Status with which a parser of arguments ends a command.
+_USAGE = 2
+
 
 class _Held(io.TextIOBase):
     """Keeps what is written until it is released, and passes it on from then on."""
@@ -42,6 +45,11 @@ class _Held(io.TextIOBase):
 
     def fileno(self) -> int:
         return self._stream.fileno()
+
+    @property
+    def kept(self) -> str:
+        """What is held back."""
+        return self._kept.getvalue()
 
     def release(self, drop: bool = False) -> None:
         if not self.released:
@@ -71,6 +79,11 @@ def in_one_line(arguments: Sequence[str]) -> Iterator[None]:
         if isinstance(error, Exception) and not held.released:
             held.release(drop=True)
             raise UserError(one_line(error, arguments)) from error
+        if stop.code == _USAGE and not held.released:
+            # Of a usage of eight lines, what is wrong is the last one.
+            wrong = held.kept.strip().rpartition(": error: ")[2]
+            held.release(drop=True)
+            raise UserError(f"{wrong}; options are of the form NAME=VALUE, and --help tells more") from stop
         raise
     finally:
         held.release()

@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100, from an array file if there is one, else through torchvision."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,15 @@ def _read_torchvision(name: str, root: Path) -> tuple[dict[str, ImageArrays], tu
 
 def _download(name: str, root: Path) -> tuple[dict[str, ImageArrays], tuple[str, ...]]:
     root.mkdir(parents=True, exist_ok=True)
-    # Several processes of one run may reach this at once; one of them downloads.
-    with FileLock(root / f".{name}.lock"):
-        _dataset(name)(str(root), train=True, download=True)
+    lock = root / f".{name}.lock"
+    try:
+        # Several processes of one run may reach this at once; one of them downloads.
+        with FileLock(lock):
+            _dataset(name)(str(root), train=True, download=True)
+    except (RuntimeError, OSError):
+        # A folder without data would look as if something had been fetched.
+        lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            root.rmdir()
+        raise
     return _read_torchvision(name, root)

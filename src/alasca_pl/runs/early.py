@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from alasca_pl.noise.model import NoiseModel
 
 # Each is set by a way to start processes on several machines.
 _CLUSTER = ("MASTER_ADDR", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# A word, a number or a list of numbers, as Lightning reads them.
+_DEVICES = re.compile(r"auto|-1|\d+|\d+(\s*,\s*\d+)*,?")
 
 
 def check_early(config: Mapping[str, Any]) -> None:
@@ -50,6 +53,9 @@ def check_devices(config: Mapping[str, Any]) -> None:
     """
     if config["trainer"].get("accelerator") in ("gpu", "cuda") and not has_gpu():
         raise UserError("trainer asks for a GPU, but this machine has none; choose trainer=cpu")
+    devices = config["trainer"].get("devices")
+    if isinstance(devices, str) and not _DEVICES.fullmatch(devices):
+        raise UserError(f"trainer.devices={devices}: give their number, a list as [0,1], or auto")
     nodes = config["trainer"].get("num_nodes") or 1
     if nodes > 1 and not any(name in os.environ for name in _CLUSTER):
         raise UserError(
