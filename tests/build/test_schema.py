@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from alasca_pl.build.schema import _RULES, check_values, oracle_slots
+from alasca_pl.build.rules import RULES
+from alasca_pl.build.schema import check_values, oracle_slots
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import compose_config
 from alasca_pl.core.errors import UserError, did_you_mean
@@ -233,7 +234,7 @@ def test_some_groups_can_be_checked_alone():
 
 def test_lists_of_choices_are_those_of_the_code():
     def words(name):
-        return {part.value for part in ast.parse(_RULES["model"][name].type, mode="eval").body.slice.elts}
+        return {part.value for part in ast.parse(RULES["model"][name].type, mode="eval").body.slice.elts}
 
     assert words("init") == set(INITS)
     assert words("norm") == set(_NORMS)
@@ -244,7 +245,7 @@ def test_every_rule_is_of_a_value_that_a_shipped_config_has():
     every = [config_for(file.replace("/", "=")) for file in FILES if file.startswith("optim/")]
     # The second one is set by alasca-audit alone, for runs on folds of another run's labels; the third is Lightning's.
     not_shipped = (("trainer", "accumulate_grad_batches"), ("audit", "fold"), ("trainer", "max_steps"))
-    for group, rules in _RULES.items():
+    for group, rules in RULES.items():
         for name in rules:
             nodes = [config if group is None else config[group] for config in every]
             assert any(name in node for node in nodes) or (group, name) in not_shipped
@@ -253,7 +254,7 @@ def test_every_rule_is_of_a_value_that_a_shipped_config_has():
 def test_every_value_of_the_groups_that_are_always_there_has_a_rule():
     config = config_for()
     for group in ("aux", "predict", "checkpoint", "report", "audit", "suggested"):
-        assert config[group].keys() <= _RULES[group].keys(), f"give what is new in {group} a rule in build/schema.py"
+        assert config[group].keys() <= RULES[group].keys(), f"give what is new in {group} a rule in build/rules.py"
 
 
 def test_names_that_are_close():

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from alasca_pl.cli.places import data_word
 from alasca_pl.core.folder_lock import FolderLock
 from alasca_pl.runs import training_run as runs
-from hydra_plugins.alasca_launcher import _make_new_folder
+from hydra_plugins.alasca_sweeper import make_new_folder
 from running import SMALLER, TINY, command, config_for
 
 
@@ -106,7 +106,7 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path):
 def _sweep(folder, barrier, answers):
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
     barrier.wait()
-    _make_new_folder(config)
+    make_new_folder(config)
     answers.put(Path(config.hydra.sweep.dir).name)
 
 

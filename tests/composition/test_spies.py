@@ -42,7 +42,7 @@ def with_other_truth(config):
 def train_twice(tmp_path, *overrides):
     """Train with the truth and with another one; returns both records."""
     record = train(tmp_path / "true", *SMALLER, *overrides)
-    with mock.patch("alasca_pl.runs.training_run.build_data", with_other_truth):
+    with mock.patch("alasca_pl.runs.prepared.build_data", with_other_truth):
         other = train(tmp_path / "other", *SMALLER, *overrides)
     # What is measured must show that the replacement has reached the run.
     assert record.noise.sha256 == other.noise.sha256
@@ -111,7 +111,7 @@ def test_a_traitor_would_be_caught(tmp_path, monkeypatch, reads):
     monkeypatch.setattr(Traitor, "reads", reads)
     monkeypatch.setattr(Traitor, "data", None)
     monkeypatch.setattr("alasca_pl.methods.cross_entropy.CrossEntropy", Traitor)
-    monkeypatch.setattr("alasca_pl.runs.training_run.build_data", betray(build_data))
+    monkeypatch.setattr("alasca_pl.runs.prepared.build_data", betray(build_data))
     monkeypatch.setattr(f"{__name__}.with_other_truth", betray(with_other_truth))
     train_twice(tmp_path, "method=ce", "alasca=none")
     with pytest.raises(AssertionError, match="differs"):

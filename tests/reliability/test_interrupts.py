@@ -15,6 +15,7 @@ import torch
 from alasca_pl.core import interrupts
 from alasca_pl.core.files import write_atomically
 from alasca_pl.core.folder_lock import FolderLock
+from alasca_pl.runs import prepared as runs_prepared
 from alasca_pl.runs import training_run as runs
 from alasca_pl.training.callbacks import checkpoints
 from running import TINY, assert_same_bits, checkpoint, command
@@ -95,7 +96,7 @@ def _assert_equal(killed, whole):
 @pytest.mark.parametrize("told", SIGNALS)
 @pytest.mark.parametrize("function", ["build_data", "build_module", "build_trainer"])
 def test_before_training_nothing_is_kept(tmp_path, monkeypatch, function, told):
-    monkeypatch.setattr(runs, function, _before(getattr(runs, function), told))
+    monkeypatch.setattr(runs_prepared, function, _before(getattr(runs_prepared, function), told))
     outcome = _run(tmp_path)
     assert outcome.code == STATUS[told], outcome
     assert outcome.err.strip().endswith("interrupted; nothing has to be kept; the same command starts again")

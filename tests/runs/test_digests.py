@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from alasca_pl.runs import training_run as runs
-from alasca_pl.runs.digests import flop_counts, split_digest
+from alasca_pl.runs.digests import flop_counts, split_digest, weights_digest
 from running import config_for
 
 
@@ -31,10 +31,10 @@ def test_each_network_has_a_digest_and_counts_are_those_of_one(tmp_path):
     assert len(set(run.record.initial_weights)) == 2
     network = run.module.method.networks[0]
     assert run.record.parameters["main"] == sum(value.numel() for value in network.parameters())
-    before = runs.weights_digest(network)
+    before = weights_digest(network)
     with torch.no_grad():
         network.head.bias[0] += 1e-3
-    assert before == run.record.initial_weights[0] != runs.weights_digest(network)
+    assert before == run.record.initial_weights[0] != weights_digest(network)
 
 
 def test_operations_are_those_of_convolutions_and_linear_layers(tmp_path):
@@ -47,7 +47,7 @@ def test_operations_are_those_of_convolutions_and_linear_layers(tmp_path):
         places = output.shape[-2] * output.shape[-1] if isinstance(layer, torch.nn.Conv2d) else 1
         counted[where] += 2 * layer.weight.numel() * places
 
-    before = runs.weights_digest(network)
+    before = weights_digest(network)
     handles = [
         layer.register_forward_hook(functools.partial(count, "aux_heads" if name.startswith("aux_heads.") else "main"))
         for name, layer in network.named_modules()
@@ -60,7 +60,7 @@ def test_operations_are_those_of_convolutions_and_linear_layers(tmp_path):
     assert run.record.flops == counted and counted["aux_heads"] > 0
     network.train()
     assert flop_counts(network, run.data.facts.image_shape) == counted
-    assert network.training and runs.weights_digest(network) == before
+    assert network.training and weights_digest(network) == before
 
 
 def test_the_split_is_hashed_by_position_whatever_the_type():

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.core.overrides import in_quotes, option_name, passed_on, quoted
-from hydra_plugins.alasca_launcher import LocalLauncher, _given, portable_override
+from hydra_plugins.alasca_launcher import LocalLauncher, portable_override
+from hydra_plugins.alasca_sweeper import given_options
 
 PIECES = [*"ab1 '\"\\=,[](){}$:~#@!%&*?|;<>é日-+._", "${", "\\${", "\\\\", "${oc.env:HOME}", "null", "true", "1e3"]
 NASTY = 'it\'s a [1], {b: "c"} = (d)\\e ${seed} é~\\'
@@ -68,12 +69,12 @@ def test_interpolations_of_the_line_stay_what_they_are():
 
 
 @pytest.mark.parametrize("item", ["hydra.job.env_set.A=\\${b}", "hydra.verbose=${seed}", "hydra.job.name='a b'"])
-def test_options_of_hydra_reach_jobs_as_they_were_given(item):
+def test_options_of_hydra_reach_jobs_as_they_weregiven_options(item):
     launcher = _launcher([item, "hydra.sweep.dir=x", "hydra.mode=MULTIRUN", "hydra/launcher=local", "hydra.run.dir=y"])
     command = launcher._command(SimpleNamespace(overrides=[]), SimpleNamespace(path=Path("f")), None)
     assert item in command
     assert [one for one in command if one.startswith("hydra")] == [item, "hydra.run.dir='f'"]
-    assert _given(launcher.config)[0] == item
+    assert given_options(launcher.config)[0] == item
 
 
 def test_what_concerns_a_sweep_is_not_passed_on():

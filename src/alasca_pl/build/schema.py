@@ -1,125 +1,18 @@
 """Names, types and ranges of a config's values, checked without data and before any library is loaded.
 
-Values of the groups that are always there are listed here. What a node with ``_target_`` takes is read from the signature of
-its class and from the checks at the beginning of its constructor, see ``signatures`` and ``guards``.
+Values of the groups that are always there have rules, see ``rules``. What a node with ``_target_`` takes is read from the
+signature of its class and from the checks at the beginning of its constructor, see ``signatures`` and ``guards``.
 """
 
-import ast
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from alasca_pl.build.guards import refusal
-from alasca_pl.build.signatures import Function, Module, describe, fits, read_module, shown, signature, words_of
+from alasca_pl.build.rules import OPTIMIZER_RULES, RULES
+from alasca_pl.build.signatures import Function, describe, fits, read_module, shown, signature, words_of
 from alasca_pl.core.errors import UserError, did_you_mean
 from alasca_pl.core.paths import MARKER
 
-
-@dataclass(frozen=True)
-class _Rule:
-    """What a value may be.
-
-    Args:
-        type: An annotation.
-        least: Smallest value.
-        above: Largest value that is too small.
-        most: Largest value.
-        where: Module in which names of the annotation are defined.
-        hint: Ends the message.
-    """
-
-    type: str
-    least: float = -math.inf
-    above: float = -math.inf
-    most: float = math.inf
-    where: str = ""
-    hint: str = ""
-
-    @property
-    def _parsed(self) -> tuple[ast.expr, Module]:
-        module = read_module(self.where) if self.where else None
-        return ast.parse(self.type, mode="eval").body, module or Module("")
-
-    def problem(self, name: str, value: Any) -> str | None:
-        """What is wrong with a value."""
-        if fits(value, *self._parsed):
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                return None
-            if self.least <= value <= self.most and value > self.above and math.isfinite(value):
-                return None
-        meant = did_you_mean(value, words_of(*self._parsed))
-        return f"{name} must be {self.said}, got {shown(value)}{meant}{f'; {self.hint}' if self.hint else ''}"
-
-    @property
-    def said(self) -> str:
-        """What the value may be, in words."""
-        said = describe(*self._parsed)
-        bounds = [f"of at least {self.least:g}"] if self.least > -math.inf else []
-        bounds += [f"above {self.above:g}"] if self.above > -math.inf else []
-        bounds += [f"at most {self.most:g}"] if self.most < math.inf else []
-        return said.replace("number", f"number {' and '.join(bounds)}", 1) if bounds else said
-
-
-_COUNT, _SIZE = _Rule("int", least=1), _Rule("float", least=0)
-_OPTIM = {
-    "lr": _SIZE,
-    "weight_decay": _SIZE,
-    "milestones": _Rule("Sequence[int]"),
-    "gamma": _SIZE,
-}
-_LIMIT = _Rule("int | float | None", above=0)
-# By group; None is the top level.
-_RULES: dict[str | None, dict[str, _Rule]] = {
-    None: {
-        "seed": _Rule("int", least=0),
-        "epochs": _COUNT,
-        "num_networks": _COUNT,
-        "threads": _Rule('Literal["auto"] | int', least=1),
-        "ckpt_path": _Rule("str | None"),
-        "published_network": _Rule("dict | None"),
-    },
-    "suggested": {
-        **_OPTIM,
-        "noise_rate": _Rule("float", least=0, most=1),
-        "alasca_ramp_epochs": _SIZE,
-        "pretrained": _Rule("bool"),
-    },
-    "optim": {**_OPTIM, "momentum": _SIZE, "restart_epochs": _COUNT, "lowest_lr": _SIZE},
-    "model": {
-        "norm": _Rule('Literal["batch", "group"]'),
-        "init": _Rule('Literal["library", "kaiming", "torch"]'),
-        "memory_format": _Rule('Literal["channels_last", "contiguous"]'),
-        "compile": _Rule("bool"),
-    },
-    "aux": {
-        "kind": _Rule("HeadKind", where="alasca_pl.alasca.heads"),
-        "stages": _Rule('Literal["all", "last"] | int | Sequence[int] | None', hint="e.g. aux.stages=[1,2]"),
-        "width": _Rule("int | None", least=1),
-    },
-    "predict": {
-        "rule": _Rule("PredictRule", where="alasca_pl.training.predict"),
-        "average": _Rule('Literal["logits", "probs"]'),
-    },
-    "checkpoint": {
-        "every_n_steps": _Rule("int | None", least=1, hint="null writes a checkpoint after each epoch only")
-    },
-    "early_end": {"patience": _Rule("int | None", least=1, hint="null never ends early")},
-    "report": {"last_epochs": _COUNT, "samples": _Rule("bool")},
-    "audit": {"plant": _Rule("float", least=0, most=0.5), "fold": _Rule("str | None")},
-    "trainer": {
-        "precision": _Rule('Literal["auto"] | _PRECISION_INPUT | None', where="lightning.fabric.connector"),
-        "max_epochs": _COUNT,
-        "num_nodes": _COUNT,
-        "gradient_clip_val": _Rule("float | None", least=0),
-        "max_steps": _Rule("int", least=1, hint="leave it out to train all epochs"),
-        "limit_train_batches": _LIMIT,
-        "log_every_n_steps": _Rule("int | None", least=0),
-        "accumulate_grad_batches": _Rule(
-            "int", least=1, most=1, hint="schedules and selections count batches; choose another data.batch_size"
-        ),
-    },
-}
 _TRAINER = "lightning.pytorch.trainer.trainer.Trainer"
 _GROUPS = (
     "suggested", "optim", "model", "aux", "predict", "checkpoint", "early_end", "report", "audit", "trainer", "data",
@@ -197,7 +90,7 @@ def check_complete(config: Mapping[str, Any]) -> None:
     """
     ruled = [
         name if group is None else f"{group}.{name}"
-        for group, rules in _RULES.items()
+        for group, rules in RULES.items()
         for name in rules
         # What a trainer and an optimizer take differs; Lightning and their signatures have defaults.
         if group not in ("trainer", "optim", "suggested")
@@ -231,7 +124,7 @@ def allowed(path: str, config: Mapping[str, Any]) -> str | None:
         'a whole number of at least 1 or null'
     """
     group, _, name = path.rpartition(".")
-    rule = _RULES.get(group or None, {}).get(name)
+    rule = RULES.get(group or None, {}).get(name)
     if rule is not None:
         return rule.said
     node: Any = config
@@ -252,7 +145,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
     for name in (*_GROUPS, *_NODES_BY_NAME):
         if name in config and not isinstance(config[name], Mapping):
             yield f"{name} must be a mapping, got {config[name]!r}; leave it out to keep the default"
-    for group, rules in _RULES.items():
+    for group, rules in RULES.items():
         node = config if group is None else config.get(group) or {}
         for name, rule in rules.items():
             problem = rule.problem(name if group is None else f"{group}.{name}", node[name]) if name in node else None
@@ -279,7 +172,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
-    top = {name.split(".")[0] for name in (*_NODES, *_NODES_BY_NAME, *_GROUPS, *_TOP_LEVEL, *_RULES[None])}
+    top = {name.split(".")[0] for name in (*_NODES, *_NODES_BY_NAME, *_GROUPS, *_TOP_LEVEL, *RULES[None])}
     # A name that is close to one of ours is a slip; others are a user's own, to which other values may refer.
     for name in config:
         near = "" if name in top else did_you_mean(name, top, _SLIP)
@@ -288,7 +181,7 @@ def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
     for group in _GROUPS:
         if group in ("trainer", "data"):
             continue
-        known = {*_RULES[group], *(name.split(".")[1] for name in _NODES if name.startswith(f"{group}."))}
+        known = {*RULES[group], *(name.split(".")[1] for name in _NODES if name.startswith(f"{group}."))}
         for name in config.get(group) or {}:
             near = "" if name in known else did_you_mean(name, known, _SLIP)
             if near:
@@ -326,8 +219,8 @@ def _node(path: str, node: Mapping[str, Any], offers: Mapping[str, Any]) -> Iter
     yield from _arguments(path, target, values, function, offers, partial=bool(node.get("_partial_")))
     if path.startswith("optim."):
         # Torch checks fewer of them.
-        for name in _OPTIM.keys() & values.keys():
-            problem = _OPTIM[name].problem(f"{path}.{name}", values[name])
+        for name in OPTIMIZER_RULES.keys() & values.keys():
+            problem = OPTIMIZER_RULES[name].problem(f"{path}.{name}", values[name])
             if problem:
                 yield problem
 
