@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from alasca_pl.core.types import Targets
+
 
 def full_precision(logits: Tensor) -> Tensor:
     """Return half-precision logits as float32 and leave wider ones alone, for softmax and logarithms."""
@@ -20,3 +22,16 @@ def label_log_prob(log_probs: Tensor, label: Tensor) -> Tensor:
         (V, B).
     """
     return log_probs.gather(1, label.T).T
+
+
+def cost_of_labels(costs: Tensor, targets: Targets) -> Tensor:
+    """Add up what the labels of each row cost, with their weights.
+
+    Args:
+        costs: What each class would cost as the label of a row, (B, K).
+        targets: What each row is a mix of.
+
+    Returns:
+        (B,).
+    """
+    return (targets.weight * costs.gather(1, targets.label.T).T).sum(dim=0)
