@@ -55,12 +55,20 @@ PHASES: dict[str, tuple[str, ...]] = {
     "als_ema": ("criterion.ramp_epochs=2",),
     "cdr": ("gradient_transform.noise_rate=estimated", "gradient_transform.estimate_epoch=1"),
     "co_teaching": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
+    "co_teaching_plus": (
+        "selector.noise_rate=estimated",
+        "selector.estimate_epoch=1",
+        "selector.ramp_epochs=1",
+        "selector.start_epoch=1",
+    ),
+    "cores2": ("criterion.start_epoch=0", "criterion.ramp_epochs=2", "selector.start_epoch=1"),
     "crust": ("selector.warmup_epochs=1", "mixer.start_epoch=1"),
     "dividemix": ("selector.warmup_epochs=1", "selector.memory_epochs=2", "step.ramp_epochs=1"),
     "elr_plus": ("criterion.coef_step=15", "criterion.sharpen_labels=true", "teacher.ramp_steps=20"),
     "f_coteaching": ("selector.warmup_epochs=1", "selector.every=1"),
     "fine": ("selector.warmup_epochs=1", "selector.every=1"),
     "gce": ("criterion.truncate_below=0.5", "criterion.truncate_from=1"),
+    "jocor": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
 }
 _ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}
 

@@ -17,7 +17,7 @@ def kept_count(forget_rate: float, batch_size: int) -> int:
     return int((1.0 - forget_rate) * batch_size + 1e-9) or batch_size
 
 
-def keep_small_losses(losses: Tensor, index: Tensor, forget_rate: float) -> Tensor:
+def keep_small_losses(losses: Tensor, index: Tensor, forget_rate: float, among: Tensor | None = None) -> Tensor:
     """Mark the samples of the global batch with the smallest losses; every rank must call it.
 
     The global batch is ranked, so that several processes keep what one process keeps. Among equal losses the smaller index
@@ -27,6 +27,7 @@ def keep_small_losses(losses: Tensor, index: Tensor, forget_rate: float) -> Tens
         losses: (R, B), R rankings of the same samples, e.g. one per network; detached.
         index: int64 (B,).
         forget_rate: Fraction of the global batch that is dropped, in [0, 1]; see ``kept_count``.
+        among: bool (B,), the samples that are ranked and counted, or None for all; the others are not kept.
 
     Returns:
         1 for kept samples and 0 for others, like ``losses``.
@@ -38,9 +39,14 @@ def keep_small_losses(losses: Tensor, index: Tensor, forget_rate: float) -> Tens
         tensor([[0., 1., 1., 0.],
                 [1., 1., 0., 0.]])
     """
-    own, everywhere, rows = gather_with_places(index, losses.T)
-    by_index = torch.argsort(everywhere, stable=True)
-    count = kept_count(forget_rate, len(everywhere))
+    if among is None:
+        own, everywhere, rows = gather_with_places(index, losses.T)
+        by_index = torch.argsort(everywhere, stable=True)
+    else:
+        own, everywhere, rows, ranked_ones = gather_with_places(index, losses.T, among)
+        by_index = torch.argsort(everywhere, stable=True)
+        by_index = by_index[ranked_ones[by_index]]
+    count = kept_count(forget_rate, len(by_index))
     kept = torch.empty_like(losses)
     for number in range(len(losses)):
         ranked = rows[:, number]

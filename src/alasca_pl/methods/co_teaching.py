@@ -1,11 +1,13 @@
-"""Co-teaching: each of two networks learns from the samples with a small loss under the other."""
+"""Co-teaching and Co-teaching+: each of two networks learns from the samples with a small loss under the other."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from alasca_pl.core.distributed import sum_ranks
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.selected import keep_small_losses
 from alasca_pl.core.types import Progress, Targets
@@ -30,7 +32,52 @@ def scheduled_forget_rate(epoch: int, rate: float, ramp_epochs: int, exponent: f
     return float(np.linspace(0.0, rate**exponent, ramp_epochs)[epoch])
 
 
-class SmallLossExchange(NeedsNoiseRate, SampleSelector):
+class ForgetsByRate(NeedsNoiseRate):
+    """A selector that drops a fraction of each batch, which follows the noise rate; a mixin like ``NeedsNoiseRate``."""
+
+    rate_factor: float
+    ramp_epochs: int
+    exponent: float
+
+    def take_forget_rate(
+        self,
+        noise_rate: float | Literal["estimated"],
+        rate_factor: float,
+        ramp_epochs: int,
+        exponent: float,
+        estimate_epoch: int,
+        seed: int,
+    ) -> None:
+        """Check and keep the arguments of the constructor; see ``SmallLossExchange``.
+
+        Raises:
+            ValueError: If one is outside its range.
+        """
+        self.take_noise_rate(noise_rate, estimate_epoch, seed)
+        largest = 1.0 if isinstance(noise_rate, str) else noise_rate
+        if not (rate_factor >= 0.0 and rate_factor * largest <= 1.0):
+            raise ValueError(
+                f"rate_factor must be at least 0 and leave a forget rate of at most 1, got {rate_factor}; "
+                "1 drops as many samples as have noisy labels"
+            )
+        if not (isinstance(ramp_epochs, int) and ramp_epochs >= 0):
+            raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
+        if not exponent > 0.0:
+            raise ValueError(f"exponent must be above 0, got {exponent}; 1 is the authors' choice")
+        self.rate_factor = rate_factor
+        self.ramp_epochs = ramp_epochs
+        self.exponent = exponent
+
+    def forget_rate(self, epoch: int) -> float:
+        """Fraction of a batch that is dropped at an epoch of the run, in [0, 1]."""
+        known = self.rate_since()
+        if known is None:
+            return 0.0
+        rate, start = known
+        return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
+
+
+class SmallLossExchange(ForgetsByRate, SampleSelector):
     """Each network m trains on the samples of a batch with the smallest losses under its peer, network m + 1.
 
     The global batch is ranked, so that several processes select the same samples as one. Among equal losses the sample
@@ -89,32 +136,84 @@ class SmallLossExchange(NeedsNoiseRate, SampleSelector):
                 f"networks that teach each other must be at least two, got num_networks={num_networks}; "
                 "method=co_teaching sets num_networks=2"
             )
-        self.take_noise_rate(noise_rate, estimate_epoch, seed)
-        largest = 1.0 if isinstance(noise_rate, str) else noise_rate
-        if not (rate_factor >= 0.0 and rate_factor * largest <= 1.0):
-            raise ValueError(
-                f"rate_factor must be at least 0 and leave a forget rate of at most 1, got {rate_factor}; "
-                "1 drops as many samples as have noisy labels"
-            )
-        if not (isinstance(ramp_epochs, int) and ramp_epochs >= 0):
-            raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
-        if not exponent > 0.0:
-            raise ValueError(f"exponent must be above 0, got {exponent}; 1 is the authors' choice")
+        self.take_forget_rate(noise_rate, rate_factor, ramp_epochs, exponent, estimate_epoch, seed)
         self.num_networks = num_networks
-        self.rate_factor = rate_factor
-        self.ramp_epochs = ramp_epochs
-        self.exponent = exponent
         self.normalise = "batch" if scale_by_kept_fraction else "selected"
-
-    def forget_rate(self, epoch: int) -> float:
-        """Fraction of a batch that is dropped at an epoch of the run, in [0, 1]."""
-        known = self.rate_since()
-        if known is None:
-            return 0.0
-        rate, start = known
-        return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         kept = keep_small_losses(losses, targets.index[0], self.forget_rate(progress.epoch))
         # Row m becomes the selection of network m + 1.
+        return kept.roll(-1, dims=0)
+
+
+class DisagreementExchange(SmallLossExchange):
+    """Co-teaching+: small losses are exchanged among the samples on which the networks disagree only.
+
+    Disagreement keeps the networks apart, which become alike with Co-teaching. Of the n samples of the global batch for
+    which not all networks predict the same class, each network m trains on the fraction with the smallest losses under its
+    peer; on all n if none would be left. If all networks agree on every sample, nothing is selected.
+
+    Args:
+        num_networks: M, at least 2; this and the others as for ``SmallLossExchange``.
+        noise_rate: Fraction of noisy labels, or ``estimated``.
+        rate_factor: The final forget rate is ``rate_factor * noise_rate``.
+        ramp_epochs: T_k.
+        exponent: c.
+        estimate_epoch: Epoch, from 0, before which the rate is estimated.
+        start_epoch: First epoch, from 0, that asks for disagreement; before it is Co-teaching.
+        agreed_steps: Steps of the run, from its start, in which a batch without disagreement counts whole. The authors mean
+            5,000; by a mistake their count begins anew in each epoch.
+        seed: Of the estimate.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Yu et al., ICML 2019, algorithm 1; xingruiyu/coteaching_plus. Unlike there, losses are those of the logits and
+    not of their softmax, no sample is lost, and the mean is not divided by the number of kept samples a second time.
+
+    References:
+        Yu et al.: How does Disagreement Help Generalization against Label Corruption? ICML 2019.
+        https://arxiv.org/abs/1901.04215
+        Code: xingruiyu/coteaching_plus@a68ed61
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import Progress, Targets
+        >>> selector = DisagreementExchange(num_networks=2, noise_rate=0.5, ramp_epochs=0, start_epoch=0)
+        >>> targets = Targets.unmixed(label=torch.zeros(3, dtype=torch.int64), index=torch.arange(3))
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> logits = [torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])]
+        >>> selector(torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.4, 0.2]]), logits, targets, now)
+        tensor([[0., 0., 1.],
+                [0., 1., 0.]])
+    """
+
+    def __init__(
+        self,
+        num_networks: int,
+        noise_rate: float | Literal["estimated"] = "estimated",
+        rate_factor: float = 1.0,
+        ramp_epochs: int = 10,
+        exponent: float = 1.0,
+        estimate_epoch: int = 10,
+        start_epoch: int = 20,
+        agreed_steps: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_networks, noise_rate, rate_factor, ramp_epochs, exponent, estimate_epoch, seed=seed)
+        if not (isinstance(start_epoch, int) and start_epoch >= 0):
+            raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
+        if not (isinstance(agreed_steps, int) and agreed_steps >= 0):
+            raise ValueError(f"agreed_steps must be a whole number of at least 0, got {agreed_steps}; 0 never")
+        self.start_epoch = start_epoch
+        self.agreed_steps = agreed_steps
+
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        if progress.epoch < self.start_epoch:
+            return super().forward(losses, logits, targets, progress)
+        predicted = torch.stack([each.argmax(dim=1) for each in logits])
+        differ = (predicted != predicted[:1]).any(dim=0)
+        if progress.step < self.agreed_steps and not bool(sum_ranks(differ.sum())):
+            return torch.ones_like(losses)
+        kept = keep_small_losses(losses, targets.index[0], self.forget_rate(progress.epoch), differ)
         return kept.roll(-1, dims=0)
