@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from alasca_pl.cli import CONF_DIR
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
-SLOTS = ("criterion", "selector", "mixer", "regularizers", "gradient_transform", "teacher", "step")
+SLOTS = ("criterion", "selector", "mixer", "regularizers", "gradient_transform", "teacher", "step", "phases")
 
 
 @functools.cache
@@ -30,7 +30,11 @@ def parts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found = {}
     for slot in SLOTS:
         nodes = config[slot] or {}
-        named = {f"{slot}.{name}": node for name, node in nodes.items()} if slot == "regularizers" else {slot: nodes}
+        named = (
+            {f"{slot}.{name}": node for name, node in nodes.items()}
+            if slot in ("regularizers", "phases")
+            else {slot: nodes}
+        )
         found |= {path: node for path, node in named.items() if node}
     return found
 

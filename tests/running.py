@@ -60,14 +60,24 @@ PHASES: dict[str, tuple[str, ...]] = {
         "selector.estimate_epoch=1",
         "selector.ramp_epochs=1",
         "selector.start_epoch=1",
+        # Networks that have hardly learned anything agree on everything.
+        "selector.agreed_steps=1000",
     ),
-    "cores2": ("criterion.start_epoch=0", "criterion.ramp_epochs=2", "selector.start_epoch=1"),
+    "cores2": ("criterion.start_epoch=1", "criterion.ramp_epochs=4", "selector.start_epoch=1"),
     "crust": ("selector.warmup_epochs=1", "mixer.start_epoch=1"),
     "dividemix": ("selector.warmup_epochs=1", "selector.memory_epochs=2", "step.ramp_epochs=1"),
     "elr_plus": ("criterion.coef_step=15", "criterion.sharpen_labels=true", "teacher.ramp_steps=20"),
     "f_coteaching": ("selector.warmup_epochs=1", "selector.every=1"),
     "fine": ("selector.warmup_epochs=1", "selector.every=1"),
     "gce": ("criterion.truncate_below=0.5", "criterion.truncate_from=1"),
+    "neighbours": ("selector.warmup_epochs=1", "selector.every=1"),
+    "pes": (
+        "phases.refine_last_stage.start=1",
+        "phases.refine_head=null",
+        "phases.select.start=2",
+        "selector.start_epoch=1",
+    ),
+    "pes_semi": ("phases.refine_head.start=1", "phases.select.start=2", "selector.start_epoch=1", "step.ramp_epochs=1"),
     "jocor": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
 }
 _ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}

@@ -30,12 +30,12 @@ def divergence(one: list[float], other: list[float]) -> float:
     return forward + sum(math.exp(b) * (b - a) for a, b in zip(p, q))
 
 
-def method_of(make_network: Callable[..., Network], agreement: float, rate: float = 0.0, networks: int = 2) -> Method:
+def method_of(make_network: Callable[..., Network], weight: float, rate: float = 0.0, networks: int = 2) -> Method:
     return Method(
         [make_network(seed, heads=()) for seed in range(networks)],
-        [JointCrossEntropy(networks, agreement) for _ in range(networks)],
-        [{"agreement": Agreement(agreement)} for _ in range(networks)],
-        selector=JointSmallLoss(networks, agreement, noise_rate=rate, ramp_epochs=0),
+        [JointCrossEntropy(networks, weight) for _ in range(networks)],
+        [{"agreement": Agreement(weight)} for _ in range(networks)],
+        selector=JointSmallLoss(networks, weight, noise_rate=rate, ramp_epochs=0),
     )
 
 

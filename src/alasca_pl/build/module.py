@@ -1,11 +1,12 @@
 """From a resolved config to networks, parts and the module; needs no data."""
 
 import contextlib
+import functools
 import inspect
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -28,6 +29,7 @@ from alasca_pl.steps.method import Method
 from alasca_pl.steps.step import Step
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.optim import OptimConfig
+from alasca_pl.training.phases import Phase
 
 log = logging.getLogger(__name__)
 _CONTRACTS: dict[str, type[Part]] = {
@@ -132,7 +134,7 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         for network in networks:
             network.enable_norm_outputs()
     if "aux_logits" in needs:
-        _attach_heads(config, facts, networks, needs["aux_logits"])
+        _attach_heads(config, facts, dict(enumerate(networks)), needs["aux_logits"])
     elif config["aux"]["stages"]:
         log.info("no part uses auxiliary heads, so none is built")
     for network in networks:
@@ -150,18 +152,29 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
     step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
-    module = NoisyLabelModule(method, step, optim, facts, rule, average, config)
-    try:
-        # Built once as a check, so that a value which the optimiser rejects raises now and not when training starts.
-        made = module.configure_optimizers()
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"optim: {error}") from error
-    optimizer, scheduler = (
-        (made["optimizer"], made["lr_scheduler"]["scheduler"]) if isinstance(made, dict) else (made, None)
-    )
-    for slot, one, contract in (("optimizer", optimizer, Optimizer), ("scheduler", scheduler, LRScheduler)):
-        if one is not None and not isinstance(one, contract):
-            raise UserError(f"optim.{slot}: {config['optim'][slot]['_target_']} gives no {contract.__name__} of torch")
+    # Configs that were recorded before there was this option have none.
+    phases = {
+        name: make_part(f"phases.{name}", Phase, node, **offers)
+        for name, node in config.get("phases", {}).items()
+        if node
+    }
+    for part in {part for phase in phases.values() for part in (*phase.renew, *(phase.train or ()))}:
+        # Raises if this network has no such part.
+        networks[0].part(part)
+    renewed = functools.partial(_renewed, config, facts, "aux_logits" in needs)
+    module = NoisyLabelModule(method, step, optim, facts, rule, average, config, list(phases.values()), renewed)
+    # Built once as a check, so that a value which an optimiser rejects raises now and not when training starts.
+    own = {f"phases.{name}": phase.start for name, phase in phases.items() if phase.optimizer is not None}
+    for group, epoch in {"optim": 0, **own}.items():
+        try:
+            made = dict(zip(("optimizer", "scheduler"), module.optimizer_at(epoch)))
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{group}: {error}") from error
+        for slot, contract in (("optimizer", Optimizer), ("scheduler", LRScheduler)):
+            if made[slot] is not None and not isinstance(made[slot], contract):
+                node = config["optim"] if group == "optim" else config["phases"][group.removeprefix("phases.")]
+                target = node[slot]["_target_"]
+                raise UserError(f"{group}.{slot}: {target} gives no {contract.__name__} of torch")
     return module
 
 
@@ -243,8 +256,8 @@ def _within_memory() -> Iterator[None]:
         ) from error
 
 
-def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
-    with _random_stream(config["seed"], "network", number), _within_memory():
+def _main_network(config: Config, facts: DataFacts, number: int, *again: str | int) -> Network:
+    with _random_stream(config["seed"], "network", number, *again), _within_memory():
         network = Network(
             make_part("model.backbone", Backbone, config["model"]["backbone"], in_channels=facts.image_shape[0]),
             facts.num_classes,
@@ -255,15 +268,25 @@ def _main_network(config: Config, facts: DataFacts, number: int) -> Network:
     return network
 
 
-def _attach_heads(config: Config, facts: DataFacts, networks: Sequence[Network], asker: str) -> None:
+def _renewed(config: Config, facts: DataFacts, has_heads: bool, number: int, start: int) -> Network:
+    """Make a network as at the start of the run, but with weights from a stream of the phase that begins at an epoch."""
+    network = _main_network(config, facts, number, "phase", start)
+    if has_heads:
+        _attach_heads(config, facts, {number: network}, "a phase", "phase", start)
+    return network
+
+
+def _attach_heads(
+    config: Config, facts: DataFacts, networks: Mapping[int, Network], asker: str, *again: str | int
+) -> None:
     aux = config["aux"]
-    for number, network in enumerate(networks):
+    for number, network in networks.items():
         channels, reductions = network.backbone.channels, network.backbone.reductions
         stages = resolve_stages(aux["stages"], len(channels))
         if not stages:
             raise UserError(f"{asker} needs auxiliary heads, but aux.stages is empty; choose aux=all or aux=last")
         heads = {}
-        with _random_stream(config["seed"], "heads", number):
+        with _random_stream(config["seed"], "heads", number, *again):
             for stage in stages:
                 heads[stage] = AuxiliaryHead(
                     kind=aux["kind"],

@@ -30,7 +30,7 @@ _NODES = {
     "gradient_transform": True,
     "teacher": True,
 }
-_NODES_BY_NAME = ("regularizers", "callbacks", "logger")
+_NODES_BY_NAME = ("regularizers", "phases", "callbacks", "logger")
 # Arguments that nodes are given by whoever makes them; only two are known before the data.
 _OFFERED = (
     "num_samples",

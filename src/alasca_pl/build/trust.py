@@ -49,10 +49,12 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from alasca_pl.steps.step import Step
     from alasca_pl.training.callbacks.progress import RunProgress
     from alasca_pl.training.loggers import make_mlflow_logger, make_tensorboard_logger
+    from alasca_pl.training.phases import Phase
     from alasca_pl.training.wandb import make_wandb_logger
 
     classes = (
         Part, Step, Backbone, WeightAverage, NoiseModel, NoisyDataModule, BatchAugment, View, Optimizer, LRScheduler,
+        Phase,
     )  # fmt: skip
     loggers = (CSVLogger, make_wandb_logger, make_tensorboard_logger, make_mlflow_logger)
     return classes, (RawData, Backbone), (RunProgress, *loggers)

@@ -116,6 +116,26 @@ class Network(nn.Module):
                 raise ValueError(f"no stage {stage}; the network has stages 1 to {len(self.backbone.channels)}")
             self.aux_heads[str(stage)] = heads[stage]
 
+    def part(self, name: str) -> nn.Module:
+        """Return a part of the network by its name.
+
+        Args:
+            name: ``backbone``, its ``earlier_stages`` or ``last_stage``, ``head`` or ``aux_heads``.
+
+        Raises:
+            ValueError: If the network has no such part.
+        """
+        if name in ("backbone", "head", "aux_heads"):
+            return getattr(self, name)
+        if name not in ("earlier_stages", "last_stage"):
+            raise ValueError(f"a network has no part {name!r}")
+        stages = getattr(self.backbone, "stages", None)
+        if not isinstance(stages, nn.ModuleList) or len(stages) < 2:
+            raise ValueError(
+                f"this backbone has no {name} apart from the rest; choose a ResNet, or name backbone and head"
+            )
+        return stages[:-1] if name == "earlier_stages" else stages[-1]
+
     def forward(self, image: Tensor) -> NetworkOutput:
         """Classify images (B, C, H, W) with all heads."""
         # Looked up at each pass, because layers are replaced when a network is converted for several processes.

@@ -14,6 +14,7 @@ from alasca_pl.core.checkpoint import not_finite
 from alasca_pl.core.errors import UserError
 from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.module import NoisyLabelModule
+from alasca_pl.training.phases import make_optimizer, phase_at
 
 # Where Lightning counts steps.
 _AUTOMATIC, _MANUAL = "epoch_loop.automatic_optimization", "epoch_loop.manual_optimization"
@@ -41,10 +42,10 @@ def check_progress(stored: Mapping[str, Any], module: NoisyLabelModule, trainer:
     """
     check_weights(stored, module)
     _refuse(_numbers(stored, ("epoch", "global_step")))
-    made = module.configure_optimizers()
-    optimizer = made["optimizer"] if isinstance(made, dict) else made
-    schedules = [made["lr_scheduler"]["scheduler"]] if isinstance(made, dict) else []
-    _refuse(_optimizer(stored.get("optimizer_states"), optimizer, _first_state(module), stored["global_step"]))
+    optimizer, schedule = module.optimizer_at(stored["epoch"])
+    schedules = [] if schedule is None else [schedule]
+    first = _first_state(module, stored["epoch"])
+    _refuse(_optimizer(stored.get("optimizer_states"), optimizer, first, stored["global_step"]))
     kept = stored.get("lr_schedulers")
     if not isinstance(kept, list) or len(kept) != len(schedules):
         _refuse(iter([f"lr_schedulers is {_kind(kept)}, not a list of length {len(schedules)}"]))
@@ -63,7 +64,8 @@ def check_progress(stored: Mapping[str, Any], module: NoisyLabelModule, trainer:
         _refuse(_disagreements(stored, loop, len(rows)))
     except (KeyError, TypeError) as error:
         _refuse(iter([f"loops.fit_loop lacks {error}"]))
-    _refuse(_course(stored, optimizer, schedules))
+    phase = phase_at(module.phases, stored["epoch"])
+    _refuse(_course(stored, optimizer, schedules, 0 if phase is None else phase.start))
 
 
 def _disagreements(stored: Mapping[str, Any], loop: Any, rows: int) -> Iterator[str]:
@@ -213,12 +215,12 @@ def _of_parameter(
             yield f"{where}.step is {float(found):g}, but {steps} steps are counted"
 
 
-def _first_state(module: NoisyLabelModule) -> Mapping[str, Any] | None:
-    """What the module's optimizer keeps about a parameter of one element after a step; None if that cannot be told."""
+def _first_state(module: NoisyLabelModule, epoch: int) -> Mapping[str, Any] | None:
+    """What the optimizer of an epoch keeps about a parameter of one element after a step; None if that cannot be told."""
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     try:
-        optimizer = module.optim.optimizer([parameter])
+        optimizer, _ = make_optimizer(module.optim, module.phases, epoch, [parameter])
         optimizer.step()
     # An optimizer of one's own may need more than that.
     except Exception:
@@ -226,18 +228,23 @@ def _first_state(module: NoisyLabelModule) -> Mapping[str, Any] | None:
     return {name: value for name, value in optimizer.state[parameter].items() if value is not None}
 
 
-def _course(stored: Mapping[str, Any], optimizer: torch.optim.Optimizer, schedules: list[LRScheduler]) -> Iterator[str]:
-    """Say where schedules, and what optimizers use, differ from what the config's have come to after as many epochs."""
+def _course(
+    stored: Mapping[str, Any], optimizer: torch.optim.Optimizer, schedules: list[LRScheduler], start: int
+) -> Iterator[str]:
+    """Say where schedules, and what optimizers use, differ from what the config's, as they are at the ``start`` of the phase,
+    have come to after as many epochs.
+    """
     for number, schedule in enumerate(schedules):
         state = stored["lr_schedulers"][number]
-        done = state.get("last_epoch")
-        if done not in (stored["epoch"], stored["epoch"] + 1):
+        done, before = state.get("last_epoch"), schedule.last_epoch
+        due = before + stored["epoch"] - start
+        if done not in (due, due + 1):
             yield f"lr_schedulers[{number}].last_epoch is {done!r} in epoch {stored['epoch']}"
             return
         with warnings.catch_warnings():
             # No step of the optimizer is taken.
             warnings.simplefilter("ignore")
-            for _ in range(done):
+            for _ in range(done - before):
                 schedule.step()
         yield from _unequal(schedule.state_dict(), state, f"lr_schedulers[{number}]")
     groups = stored["optimizer_states"][0]["param_groups"]

@@ -64,6 +64,8 @@ class Method(nn.Module):
         self.mixer = mixer
         self.teachers = nn.ModuleList(teachers)
         self.gradient_transform = gradient_transform
+        # Whether parts observe predictions; a phase of the run may say that they do not.
+        self.observes = True
 
     def of_network(self, number: int) -> Iterator[tuple[str, NetworkPart]]:
         """Name and part of everything that belongs to one network."""

@@ -20,7 +20,10 @@ from alasca_pl.steps.supervised import SupervisedStep
 
 
 class TellsCleanProbability(Protocol):
-    """What ``MixMatchStep`` needs from a selector in addition to weights."""
+    """What ``MixMatchStep`` needs from a selector in addition to weights.
+
+    A selector may also have ``class_weights() -> Tensor``, (M, K), with which the classes of labelled targets then count.
+    """
 
     def clean_probability(self, index: Tensor) -> Tensor:
         """Return the probability, for each network, that each sample's label is correct, float (M, B) in [0, 1]."""
@@ -76,6 +79,9 @@ class MixMatchStep(Step):
         warmup_penalty: Factor of a penalty on confident predictions during the warm-up, for noise that is not
             uniform.
         mix: ``all`` trains on all rows; ``labelled`` on labelled ones only, mixed with any.
+        strength_prior: Factor of the penalty on the mean prediction's distance from uniform.
+        later_alpha: alpha from ``later_alpha_from`` on, or None for the same in all epochs.
+        later_alpha_from: Epoch, from 0.
         views: The two views of each sample; see ``Step.views``.
 
     Raises:
@@ -104,9 +110,13 @@ class MixMatchStep(Step):
         warmup_epochs: int = 10,
         warmup_penalty: float = 0.0,
         mix: Literal["all", "labelled"] = "all",
+        strength_prior: float = 1.0,
+        later_alpha: float | None = None,
+        later_alpha_from: int = 150,
         views: Sequence[Any] = ("default", "default"),
     ) -> None:
-        for name, value in (("temperature", temperature), ("alpha", alpha)):
+        later = alpha if later_alpha is None else later_alpha
+        for name, value in (("temperature", temperature), ("alpha", alpha), ("later_alpha", later)):
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
         for name, value in (
@@ -114,6 +124,8 @@ class MixMatchStep(Step):
             ("ramp_epochs", ramp_epochs),
             ("warmup_epochs", warmup_epochs),
             ("warmup_penalty", warmup_penalty),
+            ("strength_prior", strength_prior),
+            ("later_alpha_from", later_alpha_from),
         ):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}")
@@ -125,6 +137,9 @@ class MixMatchStep(Step):
         self.seed = seed
         self.temperature = temperature
         self.alpha = alpha
+        self.later_alpha = later
+        self.later_alpha_from = later_alpha_from
+        self.strength_prior = strength_prior
         self.strength_unlabelled = strength_unlabelled
         self.ramp_epochs = ramp_epochs
         self.warmup_epochs = warmup_epochs
@@ -168,7 +183,10 @@ class MixMatchStep(Step):
             target = torch.where(labelled[number].unsqueeze(1), refined, guess)
             mixed.append(self._train(method, number, pool, target, labelled[number], progress))
 
-        base, terms, batch_size = self._losses(mixed, len(batch.label), progress)
+        of_class = getattr(method.selector, "class_weights", None)
+        base, terms, batch_size = self._losses(
+            mixed, len(batch.label), progress, None if of_class is None else of_class()
+        )
         weight = labelled.to(detached.dtype)
         views = step_views(outputs, targets, losses, weight, progress)
         total = penalise(method, base.sum(), terms, views, unmixed, batch.index, batch_size)
@@ -203,7 +221,8 @@ class MixMatchStep(Step):
                 # Every process must take part in the sum of gradients, if necessary with a gradient of zero; batch norm
                 # needs two rows.
                 rows, counted = torch.arange(2, device=image.device), 0.0
-        own, order = self.draw(progress.step, number, len(pool.everywhere))
+        alpha = self.alpha if progress.epoch < self.later_alpha_from else self.later_alpha
+        own, order = self.draw(progress.step, number, len(pool.everywhere), alpha)
         partner = order.to(image.device)[pool.place[rows]]
         mixed_image = own * image[rows] + (1.0 - own) * pool.everywhere[partner]
         mixed_target = own * target[rows] + (1.0 - own) * targets[partner]
@@ -211,23 +230,25 @@ class MixMatchStep(Step):
         used = labelled[rows].to(logits.dtype)
         return _Mixed(logits.log_softmax(dim=1), mixed_target, used * counted, (1.0 - used) * counted)
 
-    def draw(self, step: int, number: int, rows: int) -> tuple[float, Tensor]:
+    def draw(self, step: int, number: int, rows: int, alpha: float | None = None) -> tuple[float, Tensor]:
         """Draw how to mix, a function of seed, step and network.
 
         Args:
             step: Optimiser steps so far.
             number: Number of the network.
             rows: R, rows of the global batch, first all first views, then all second ones.
+            alpha: Of the weight's distribution; None for that of the first epochs.
 
         Returns:
             The weight of a row's own image in [0.5, 1] and the partner of each row, int64 (R,); the same on all ranks.
         """
-        drawn = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(self.alpha, self.alpha)
+        alpha = self.alpha if alpha is None else alpha
+        drawn = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(alpha, alpha)
         order = torch.randperm(rows, generator=generator(self.seed, "mixmatch", step, number))
         return float(max(drawn, 1.0 - drawn)), order
 
     def _losses(
-        self, mixed: Sequence[_Mixed], batch_size: int, progress: Progress
+        self, mixed: Sequence[_Mixed], batch_size: int, progress: Progress, class_weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Each network's loss (M,), its terms, and the size of the global batch over the number of ranks."""
         world, classes = world_size(), self.num_classes
@@ -240,7 +261,13 @@ class MixMatchStep(Step):
         labelled, unlabelled = everywhere[mean_probs.numel() : -1].view_as(rows).unbind(dim=1)
         total = labelled + unlabelled
 
-        loss_labelled = torch.stack([m.labelled @ -(m.target * m.log_probs).sum(dim=1) for m in mixed])
+        weights = [None] * len(mixed) if class_weights is None else class_weights.unbind()
+        loss_labelled = torch.stack(
+            [
+                m.labelled @ -((m.target if w is None else w.to(m.target) * m.target) * m.log_probs).sum(dim=1)
+                for m, w in zip(mixed, weights)
+            ]
+        )
         loss_labelled = loss_labelled / _at_least_one(labelled)
         loss_unlabelled = torch.stack(
             [m.unlabelled @ (m.log_probs.exp() - m.target).square().mean(dim=1) for m in mixed]
@@ -255,7 +282,7 @@ class MixMatchStep(Step):
         loss_prior = -(mean.clamp_min(torch.finfo(mean.dtype).tiny) * classes).log().mean(dim=1)
 
         ramp = semi_supervised_ramp(progress, self.warmup_epochs, self.ramp_epochs)
-        loss = loss_labelled + self.strength_unlabelled * ramp * loss_unlabelled + loss_prior
+        loss = loss_labelled + self.strength_unlabelled * ramp * loss_unlabelled + self.strength_prior * loss_prior
         named = {
             "loss_base": loss,
             "loss_labelled": loss_labelled,

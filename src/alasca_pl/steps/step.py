@@ -60,6 +60,8 @@ def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
         unmixed: See ``unmixed_logits``.
         batch: The batch.
     """
+    if not method.observes:
+        return
     for number, logits in enumerate(unmixed):
         for _, part in method.of_network(number):
             if not (isinstance(part, Regularizer) and part.shared):
@@ -126,7 +128,7 @@ def penalise(
     """
     for number, (mapping, view) in enumerate(zip(method.regularizers, views)):
         for name, regularizer in (*mapping.items(), *(penalties or {}).items()):  # type: ignore[operator]
-            if regularizer.shared:
+            if regularizer.shared and method.observes:
                 regularizer.observe(unmixed[number], index)
             penalty = regularizer(view).sum() / batch_size
             total = total + regularizer.strength * penalty

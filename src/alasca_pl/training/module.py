@@ -1,20 +1,24 @@
 """The only LightningModule."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, not_finite, pack
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL, MetricName, accuracy
 from alasca_pl.core.types import Batch, DataFacts, Progress
+from alasca_pl.models.network import Network
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.step import Step
 from alasca_pl.training.accuracy import SplitAccuracy
 from alasca_pl.training.optim import OptimConfig
+from alasca_pl.training.phases import Phase, in_order, make_optimizer, phase_at
 from alasca_pl.training.predict import PredictRule, check_rule, predict, rules_for
 
 
@@ -32,6 +36,9 @@ class NoisyLabelModule(L.LightningModule):
         predict_rule: Rule behind ``val/acc`` and ``test/acc``.
         predict_average: What the rule averages.
         config: The run's resolved config as plain containers; kept in checkpoints.
+        phases: Phases after the run's beginning, in any order.
+        renewed: From the number of a network and the start of a phase to a network with new weights; needed if a phase renews
+            anything.
 
     Attributes:
         command: ``overrides`` and ``config_dirs`` of the command, kept in checkpoints for a resume; empty without a command.
@@ -46,6 +53,8 @@ class NoisyLabelModule(L.LightningModule):
         predict_rule: PredictRule = "main",
         predict_average: Literal["logits", "probs"] = "logits",
         config: dict[str, Any] | None = None,
+        phases: Sequence[Phase] = (),
+        renewed: Callable[[int, int], Network] | None = None,
     ) -> None:
         super().__init__()
         check_rule(predict_rule, predict_average)
@@ -57,6 +66,10 @@ class NoisyLabelModule(L.LightningModule):
         self.predict_average: Literal["logits", "probs"] = predict_average
         self.config = config or {}
         self.command: dict[str, list[str]] = {}
+        self.phases = in_order(phases)
+        self._renewed = renewed
+        # The epoch whose phase the optimizer is made for.
+        self._optimizer_epoch = 0
         has_heads = any(len(network.aux_heads) for network in method.networks)  # type: ignore[arg-type]
         self.rules = rules_for(has_heads)
         count = len(method.networks)
@@ -97,8 +110,23 @@ class NoisyLabelModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Otherwise an epoch without validation would have the accuracies of an earlier one.
         self.trainer.callback_metrics.clear()
+        phase = phase_at(self.phases, self.current_epoch)
+        # After the callbacks, so that a scan before this epoch sees the networks as they were trained.
+        if phase is not None and phase.start == self.current_epoch:
+            self._renew(phase)
+            self._optimizer_epoch = self.current_epoch
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
+    def _renew(self, phase: Phase) -> None:
+        for number, network in enumerate(self.method.networks if phase.renew else ()):
+            assert self._renewed is not None
+            fresh = self._renewed(number, phase.start)
+            for name in phase.renew:
+                network.part(name).load_state_dict(fresh.part(name).state_dict())  # type: ignore[operator]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        phase = phase_at(self.phases, self.current_epoch)
+        self.method.observes = phase is None or phase.observe
         result = self.step(self.method, batch, self.progress())
         self.log(LOSS_OF_STEP, result.loss.detach(), on_step=True, on_epoch=False)
         return {
@@ -110,6 +138,14 @@ class NoisyLabelModule(L.LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        phase = phase_at(self.phases, self.current_epoch)
+        if phase is not None and phase.train is not None:
+            for network in self.method.networks:
+                kept = {id(one) for name in phase.train for one in network.part(name).parameters()}  # type: ignore[operator]
+                for parameter in network.parameters():
+                    # Optimizers pass over parameters without a gradient. Not by requires_grad, which data-parallel training
+                    # reads only once.
+                    parameter.grad = parameter.grad if id(parameter) in kept else None
         if self.method.gradient_transform is not None:
             for network in self.method.networks:
                 for group in _main_and_heads(network):
@@ -155,14 +191,19 @@ class NoisyLabelModule(L.LightningModule):
         loaders = self.trainer.val_dataloaders
         return list(loaders)[dataloader_idx] if isinstance(loaders, dict) else VAL
 
+    def optimizer_at(self, epoch: int) -> tuple[Optimizer, LRScheduler | None]:
+        """Make optimiser and schedule as they are when the phase of an epoch begins."""
+        return make_optimizer(self.optim, self.phases, epoch, self.method.networks.parameters())
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.optim.optimizer(self.method.networks.parameters())
-        if self.optim.scheduler is None:
+        optimizer, scheduler = self.optimizer_at(self._optimizer_epoch)
+        if scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.optim.scheduler(optimizer), "interval": "epoch"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Lightning makes the optimizer after this, and then gives it the state of that epoch's.
+        self._optimizer_epoch = checkpoint["epoch"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         broken = not_finite(checkpoint["state_dict"])

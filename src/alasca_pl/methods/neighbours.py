@@ -1,0 +1,211 @@
+"""Nearest neighbours on features: keep the samples whose label their neighbours share."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alasca_pl.core.distributed import from_rank_zero, rank
+from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.progress import tracked
+from alasca_pl.core.sample_buffer import SampleBuffer
+from alasca_pl.core.scan import ScanRequest, ScanResult
+from alasca_pl.core.seeds import derive_seed
+from alasca_pl.core.types import Progress, Targets
+from alasca_pl.methods.mixture import two_component_posterior
+
+log = logging.getLogger(__name__)
+_EPS = 1e-8
+# Rows of the table of similarities that are computed at once.
+_CHUNK = 2048
+
+
+def neighbour_votes(features: Tensor, label: Tensor, num_classes: int, count: int, self_vote: bool = False) -> Tensor:
+    """Add up the cosine similarities of each sample's nearest neighbours by their labels.
+
+    Args:
+        features: Float (N, D), not centred; only their direction counts.
+        label: int64 (N,).
+        num_classes: K.
+        count: k, number of neighbours; at most all other samples are used.
+        self_vote: Whether a sample is one of its k neighbours, with a similarity continued linearly from those of the next
+            two; this needs at least three samples.
+
+    Returns:
+        float32 (N, K), at least 0. Negative similarities count as 0.
+
+    Example:
+        >>> import torch
+        >>> features = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+        >>> neighbour_votes(features, label=torch.tensor([0, 1, 1, 1]), num_classes=2, count=1)
+        tensor([[0., 1.],
+                [1., 0.],
+                [0., 1.],
+                [0., 1.]])
+    """
+    unit = F.normalize(features.float(), dim=1)
+    others = min(count - 1 if self_vote else count, len(unit) - 1)
+    # Two are needed to continue the line.
+    looked = min(max(others, 2), len(unit) - 1) if self_vote else others
+    votes = torch.zeros(len(unit), num_classes)
+    for start in tracked(range(0, len(unit), _CHUNK), "looking for neighbours"):
+        rows = torch.arange(start, min(start + _CHUNK, len(unit)))
+        similarity = unit[rows] @ unit.T
+        similarity[torch.arange(len(rows)), rows] = -torch.inf
+        near, which = similarity.topk(looked, dim=1)
+        votes[rows] = votes[rows].scatter_add_(1, label[which[:, :others]], near[:, :others].clamp_min(0.0))
+        if self_vote:
+            own = 1.0 - (2.0 * (1.0 - near[:, 0]) - (1.0 - near[:, 1]))
+            votes[rows] = votes[rows].scatter_add_(1, label[rows].unsqueeze(1), own.clamp_min(0.0).unsqueeze(1))
+    return votes
+
+
+def suspicion(votes: Tensor, label: Tensor) -> Tensor:
+    """Score each label by ``-log`` of its vote, of votes scaled to the length 1; 18.4 at most.
+
+    Args:
+        votes: (N, K), see ``neighbour_votes``.
+        label: int64 (N,).
+
+    Returns:
+        Float (N,), large where the label is suspicious.
+    """
+    return -(F.normalize(votes, dim=1).gather(1, label.unsqueeze(1)).squeeze(1) + _EPS).log()
+
+
+def agreement_of(votes: Tensor, label: Tensor) -> Tensor:
+    """Return the fraction of the votes that a sample's own label has, (N,) in [0, 1]; 0 without votes."""
+    own = votes.gather(1, label.unsqueeze(1)).squeeze(1)
+    return own / votes.sum(dim=1).clamp_min(_EPS)
+
+
+class NeighbourSelector(SampleSelector):
+    """Keeps the samples whose given label most of their nearest neighbours share.
+
+    After a warm-up on all samples, the training set is scanned every few epochs, and neighbours are sought among the features
+    of each network, those before its main head. Between scans the selection does not change.
+
+    Args:
+        num_samples: N.
+        num_classes: K.
+        num_networks: M.
+        warmup_epochs: Epochs on all samples before the first scan.
+        every: Epochs between scans.
+        count: k, number of neighbours.
+        self_vote: Whether a sample votes for its own label, as in UCSC-REAL/SimiFeat; see ``neighbour_votes``.
+        rule: ``vote`` keeps labels that no other label outvotes; ``mixture`` fits two Gaussians to the fractions of votes that
+            labels have and keeps those that rather belong to the one with the higher mean.
+        seed: Of the mixtures' starts.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Source: Zhu, Dong and Liu, ICML 2022, section 3; UCSC-REAL/SimiFeat. There features are those of a network that was trained
+    on other data, and of 21 differently augmented images of each sample; ties go to the smaller class, here to the given one.
+
+    References:
+        Zhu, Dong and Liu: Detecting Corrupted Labels Without Training a Model to Predict. ICML 2022.
+        https://arxiv.org/abs/2110.06283
+        Code: UCSC-REAL/SimiFeat@534af48
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.scan import ScanResult
+        >>> from alasca_pl.core.types import Progress
+        >>> selector = NeighbourSelector(num_samples=4, num_classes=2, num_networks=1, warmup_epochs=0, every=1, count=2)
+        >>> features = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.3]]])
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> selector.receive_scan(ScanResult(label=torch.tensor([0, 0, 1, 0]), features=features), now)
+        >>> selector.kept.rows.T
+        tensor([[1., 1., 0., 1.]])
+    """
+
+    first_scan_option = "warmup_epochs"
+
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        num_networks: int,
+        warmup_epochs: int = 10,
+        every: int = 5,
+        count: int = 10,
+        self_vote: bool = False,
+        rule: Literal["vote", "mixture"] = "vote",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
+            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
+        if not (isinstance(every, int) and every >= 1):
+            raise ValueError(f"every must be a whole number of epochs of at least 1, got {every}")
+        least = 2 if self_vote else 1
+        if not (isinstance(count, int) and count >= least):
+            raise ValueError(f"count must be a whole number of at least {least}, got {count}; the authors take 10")
+        if rule not in ("vote", "mixture"):
+            raise ValueError(f"unknown rule {rule!r}; choose one of vote, mixture")
+        self.num_classes = num_classes
+        self.warmup_epochs = warmup_epochs
+        self.every = every
+        self.count = count
+        self.self_vote = self_vote
+        self.rule = rule
+        self.seed = seed
+        self.is_refreshed = False
+        # One column per network: whether a sample is kept, and the fraction of votes for its label.
+        self.kept = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
+        self.agreement = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
+
+    def scan_request(self, progress: Progress) -> ScanRequest | None:
+        since = progress.epoch - self.warmup_epochs
+        return ScanRequest(features=True) if since >= 0 and since % self.every == 0 else None
+
+    def receive_scan(self, result: ScanResult, progress: Progress) -> None:
+        # The scan may have been requested by another part.
+        if self.scan_request(progress) is None:
+            return
+        assert result.features is not None
+        # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
+        if not torch.isfinite(result.features).all():
+            raise ValueError(f"features before epoch {progress.epoch} are not finite; has the run diverged?")
+        count = result.features.shape[0]
+        like = torch.cat([self.kept.rows, self.agreement.rows], dim=1)
+        rows = from_rank_zero(lambda: self._rows(result, progress), like)
+        self.kept.fill(rows[:, :count])
+        self.agreement.fill(rows[:, count:])
+        self.is_refreshed = True
+        if rank() == 0:
+            for number, kept in enumerate(self.kept.rows.T):
+                log.info("network %d: selected %d of %d samples", number, int(kept.sum()), len(kept))
+
+    def _rows(self, result: ScanResult, progress: Progress) -> Tensor:
+        """Whether each network keeps each sample, then the fractions of votes, (N, 2M)."""
+        assert result.features is not None
+        kept, fractions = [], []
+        for number, features in enumerate(result.features):
+            votes = neighbour_votes(features, result.label, self.num_classes, self.count, self.self_vote)
+            fraction = agreement_of(votes, result.label)
+            if self.rule == "vote":
+                own = votes.gather(1, result.label.unsqueeze(1)).squeeze(1)
+                kept.append((own >= votes.max(dim=1).values).float())
+            else:
+                seed = derive_seed(self.seed, "neighbours", number, progress.epoch)
+                posterior = two_component_posterior(fraction.numpy(), "high", reg_covar=1e-4, seed=seed)
+                kept.append(torch.from_numpy(posterior > 0.5).float())
+            fractions.append(fraction)
+        return torch.stack([*kept, *fractions], dim=1)
+
+    def confidence(self, label: Tensor) -> Tensor | None:
+        return self.agreement.rows.T if self.is_refreshed else None
+
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        return (targets.weight.unsqueeze(-1) * self.kept.read(targets)).sum(dim=0).T.to(losses)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"is_refreshed": self.is_refreshed}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.is_refreshed = state["is_refreshed"]
