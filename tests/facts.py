@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.config_files import parsed_once
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 SLOTS = ("criterion", "selector", "mixer", "regularizers", "gradient_transform", "teacher", "step", "phases")
@@ -16,7 +17,7 @@ SLOTS = ("criterion", "selector", "mixer", "regularizers", "gradient_transform",
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"), parsed_once():
         return OmegaConf.to_container(compose("train", overrides=list(overrides)))
 
 

@@ -5,7 +5,8 @@ import io
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from hydra._internal import defaults_list
+from omegaconf import OmegaConf, base
 from omegaconf.errors import OmegaConfBaseException
 
 from alasca_pl.cli.config_files import parsed_once
@@ -31,8 +32,40 @@ def test_a_change_of_one_copy_reaches_no_other():
     assert list(second.a.c) == [1, 2]
 
 
+# Every form of an entry that looks choices up, below entries that do not.
+FILES = {
+    "main.yaml": """\
+defaults: [plain, {db: mysql}, {server: a}, {"db_of_a": [one]}, "${server}_${db}", {more: "${db}"}, _self_]
+found: ${a_mysql}${db.port}${of}${more}
+""",
+    "plain.yaml": "defaults: [nested]\n",
+    "nested.yaml": "x: 1\n",
+    "db/mysql.yaml": "port: 1\n",
+    "db/other.yaml": "port: 2\n",
+    "server/a.yaml": "y: 1\n",
+    "db_of_a/one.yaml": "# @package _global_\nof: 3\n",
+    "a_mysql.yaml": "a_mysql: 4\n",
+    "a_other.yaml": "a_mysql: 5\n",
+    "more/mysql.yaml": "# @package _global_\nmore: 6\n",
+    "more/other.yaml": "# @package _global_\nmore: 7\n",
+}
+
+
+@pytest.mark.parametrize(("options", "found"), [((), "4136"), (("db=other",), "5237")])
+def test_entries_that_look_choices_up_are_found_as_hydra_alone_finds_them(tmp_path, options, found):
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        plain = compose("main", list(options))
+        with parsed_once():
+            for _ in range(2):
+                assert compose("main", list(options)) == plain
+    assert str(plain.found) == found
+
+
 def test_the_parser_is_put_back_also_after_an_error(tmp_path):
-    before = OmegaConf.load
+    before = OmegaConf.load, base.parse, defaults_list._create_interpolation_map
     (tmp_path / "given.yaml").write_text("a: 1\n")
     with parsed_once():
         assert OmegaConf.load(tmp_path / "given.yaml").a == 1  # a path, as others may give it
@@ -40,4 +73,4 @@ def test_the_parser_is_put_back_also_after_an_error(tmp_path):
             OmegaConf.load(io.StringIO("a: [1\n"))
     with pytest.raises(KeyError), parsed_once():
         raise KeyError("x")
-    assert OmegaConf.load is before
+    assert (OmegaConf.load, base.parse, defaults_list._create_interpolation_map) == before

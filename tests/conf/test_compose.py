@@ -22,6 +22,7 @@ from alasca_pl.build.data import build_data
 from alasca_pl.build.module import build_module
 from alasca_pl.build.trainer import build_trainer
 from alasca_pl.cli.composition import Composed, compose_config
+from alasca_pl.cli.config_files import parsed_once
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.run_folder import RunFolder
@@ -79,7 +80,7 @@ def hydra_values(config: Any) -> Iterator[None]:
 
 @functools.cache
 def _composed(overrides: tuple[str, ...], name: str) -> tuple[dict[str, Any], Composed | None]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"), parsed_once():
         plain = compose(name, overrides=list(overrides), return_hydra_config=True)
         if name == "evaluate":
             with open_dict(plain):

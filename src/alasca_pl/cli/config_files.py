@@ -1,23 +1,27 @@
-"""Config files are parsed once in a process.
+"""Hydra composes in half its time, with the same result.
 
-Hydra parses every file again for every composition, and a sweep composes each of its jobs: a third of the time before the
-first one starts.
+It parses every file and every interpolation again for every composition, and makes a config of all choices for every file
+that it meets, although few of them look at it. A command composes up to three times, and a sweep each of its jobs.
 """
 
 import contextlib
+import functools
 import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra._internal import defaults_list
+from omegaconf import DictConfig, ListConfig, OmegaConf, base
 
+_CHOICES = "_create_interpolation_map"
+_tree = functools.lru_cache(4096)(base.parse)
 # What the parser made of a text. Texts are the keys, so an edited file is another one.
 _parsed: dict[str, bytes] = {}
 
 
 @contextlib.contextmanager
 def parsed_once() -> Iterator[None]:
-    """Within it, a text that has been parsed before is not parsed again.
+    """Within it, a text that has been parsed before is not parsed again, and Hydra makes no config that it does not read.
 
     Example:
         >>> import io
@@ -40,8 +44,18 @@ def parsed_once() -> Iterator[None]:
             _parsed[text] = pickle.dumps(parse(file))
         return pickle.loads(_parsed[text])  # noqa: S301
 
-    OmegaConf.load = staticmethod(load)  # type: ignore[assignment,method-assign]
+    def choices(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig:
+        # Entries such as "data/${model}" look choices up; groups and packages that hold "${" count as well, to be safe.
+        return make_choices(overrides, defaults, self_added) if "${" in repr(defaults) else DictConfig({})
+
+    make_choices = defaults_list._create_interpolation_map
+    # Trees of interpolations are only read.
+    new = [(OmegaConf, "load", staticmethod(load)), (base, "parse", _tree), (defaults_list, _CHOICES, choices)]
+    old = [(owner, name, vars(owner)[name]) for owner, name, _ in new]
+    for owner, name, value in new:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        OmegaConf.load = staticmethod(parse)  # type: ignore[method-assign]
+        for owner, name, value in old:
+            setattr(owner, name, value)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
 
 from alasca_pl.cli import CONF_DIR
+from alasca_pl.cli.config_files import parsed_once
 from alasca_pl.core.errors import UserError, did_you_mean
 
 # What people look for in a group, by the names that Lightning has for it.
@@ -30,8 +31,8 @@ _USAGE = 2
 class _Held(io.TextIOBase):
     """Keeps what is written until it is released, and passes it on from then on."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._kept, self.released = stream, io.StringIO(), False
+    def __init__(self, stream: TextIO, until: contextlib.ExitStack) -> None:
+        self._stream, self._kept, self._until, self.released = stream, io.StringIO(), until, False
 
     def write(self, text: str) -> int:
         return (self._stream if self.released else self._kept).write(text)
@@ -54,6 +55,7 @@ class _Held(io.TextIOBase):
     def release(self, drop: bool = False) -> None:
         if not self.released:
             self.released = True
+            self._until.close()
             self._stream.write("" if drop else self._kept.getvalue())
         if sys.stderr is self:
             sys.stderr = self._stream
@@ -70,7 +72,9 @@ def in_one_line(arguments: Sequence[str]) -> Iterator[None]:
         UserError: If Hydra ends the command before ``composed`` is called.
     """
     # Hydra prints its message and exits; the error is the context of that exit.
-    held = _Held(sys.stderr)
+    composing = contextlib.ExitStack()
+    composing.enter_context(parsed_once())
+    held = _Held(sys.stderr, composing)
     sys.stderr = held
     try:
         yield
