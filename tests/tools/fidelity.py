@@ -84,7 +84,7 @@ def references_of(name: str) -> tuple[list[Paper], list[str]]:
     section = re.search(r"^References:\n((?: +.*\n?)+)", docstring_of(name), re.MULTILINE)
     text = " ".join(section.group(1).split()) if section else ""
     papers, _, code = text.partition("Code: ")
-    entries = re.findall(r"(.+?): (.+?)\. ([^.]+?)\. (https?://\S+)", papers)
+    entries = re.findall(r"(.+?): (.+?)(?:\.|(?<=\?)) ([^.]+?)\. (https?://\S+)", papers)
     return [Paper(*(part.strip() for part in entry)) for entry in entries], re.findall(r"\S+@[0-9a-f]+", code)
 
 
