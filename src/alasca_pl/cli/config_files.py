@@ -44,13 +44,14 @@ def parsed_once() -> Iterator[None]:
             _parsed[text] = pickle.dumps(parse(file))
         return pickle.loads(_parsed[text])  # noqa: S301
 
-    def choices(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig:
+    def choices(overrides: Any, defaults: list[Any], *more: Any) -> DictConfig:
         # Entries such as "data/${model}" look choices up; groups and packages that hold "${" count as well, to be safe.
-        return make_choices(overrides, defaults, self_added) if "${" in repr(defaults) else DictConfig({})
+        return make_choices(overrides, defaults, *more) if "${" in repr(defaults) else DictConfig({})
 
-    make_choices = defaults_list._create_interpolation_map
-    # Trees of interpolations are only read.
-    new = [(OmegaConf, "load", staticmethod(load)), (base, "parse", _tree), (defaults_list, _CHOICES, choices)]
+    make_choices: Any = vars(defaults_list).get(_CHOICES)
+    # Trees of interpolations are only read. What another version of Hydra does not have is left as it is.
+    candidates = [(OmegaConf, "load", staticmethod(load)), (base, "parse", _tree), (defaults_list, _CHOICES, choices)]
+    new = [(owner, name, value) for owner, name, value in candidates if name in vars(owner)]
     old = [(owner, name, vars(owner)[name]) for owner, name, _ in new]
     for owner, name, value in new:
         setattr(owner, name, value)
