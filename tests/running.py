@@ -79,6 +79,8 @@ PHASES: dict[str, tuple[str, ...]] = {
     ),
     "pes_semi": ("phases.refine_head.start=1", "phases.select.start=2", "selector.start_epoch=1", "step.ramp_epochs=1"),
     "jocor": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
+    "nls": ("criterion.warmup_epochs=1",),
+    "peer_loss": ("criterion.warmup_epochs=1",),
 }
 _ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}
 

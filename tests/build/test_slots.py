@@ -82,3 +82,19 @@ def test_what_each_run_needs_cannot_be_removed(name):
     del (config[group] if group else config)[last]
     with pytest.raises(UserError, match=f"^{name} is missing"):
         check_complete(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("method=gjs", "step.views=[default]"), "compares views of each sample; set step.views"),
+        (("method=gjs", "criterion.several_views=false"), None),
+    ],
+)
+def test_a_criterion_that_compares_predictions_needs_them(facts, overrides, words):
+    config = config_for("alasca=none", *overrides)
+    if words is None:
+        assert build_module(config, facts).method.criteria[0].others == "none"
+    else:
+        with pytest.raises(UserError, match=words):
+            build_module(config, facts)

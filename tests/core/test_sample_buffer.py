@@ -192,3 +192,9 @@ def test_no_size_depends_on_values_so_that_nothing_waits_for_an_accelerator():
     table = SampleBuffer(12, 4, 0.7).to("meta")
     table.update(torch.empty(6, 4, device="meta"), torch.empty(6, dtype=torch.int64, device="meta"))
     assert table.rows.shape == (12, 4) and table.rows.device.type == "meta"
+
+
+def test_adding_sums_the_values_of_an_index_that_occurs_twice():
+    table = SampleBuffer(num_samples=3, row_size=2, momentum=0.5, initial=1.0)
+    table.add(torch.tensor([[1.0, 2.0], [10.0, 20.0], [0.5, 0.25]]), index=torch.tensor([2, 0, 2]))
+    assert table.rows.tolist() == [[11.0, 21.0], [1.0, 1.0], [2.5, 3.25]]

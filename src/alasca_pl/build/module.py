@@ -152,6 +152,7 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
     step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
+    _check_others(criteria[0], count, step)
     # Configs that were recorded before there was this option have none.
     phases = {
         name: make_part(f"phases.{name}", Phase, node, **offers)
@@ -176,6 +177,14 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
                 target = node[slot]["_target_"]
                 raise UserError(f"{group}.{slot}: {target} gives no {contract.__name__} of torch")
     return module
+
+
+def _check_others(criterion: Criterion, num_networks: int, step: Step) -> None:
+    name = type(criterion).__name__
+    if criterion.others == "views" and len(step.views) < 2:
+        raise UserError(f"criterion: {name} compares views of each sample; set step.views=[default,default]")
+    if criterion.others == "networks" and num_networks < 2:
+        raise UserError(f"criterion: {name} compares networks; set num_networks=2")
 
 
 def compile_networks(module: NoisyLabelModule, config: Config, batch_size: int) -> None:

@@ -17,7 +17,7 @@ from alasca_pl.core.types import Batch, Progress, StepView, Targets
 class Part(nn.Module):
     """The common base of criteria, selectors, regularizers, mixers and gradient transforms.
 
-    State per sample lives in a ``SampleBuffer``. During training only ``observe`` and ``receive_scan`` may change it.
+    State per sample lives in a ``SampleBuffer``. During training only ``observe``, ``settle`` and ``receive_scan`` may change it.
     """
 
     needs: frozenset[str] = frozenset()
@@ -34,6 +34,13 @@ class Part(nn.Module):
             None if the part has no score (yet).
         """
         return None
+
+    def settle(self) -> None:
+        """Move rows of samples by the gradients that ``forward`` kept; called right after the optimiser's step.
+
+        Rows of a table as parameters of the optimiser would need dense gradients, averaged over ranks in each step. Every rank
+        calls this equally often.
+        """
 
 
 class NetworkPart(Part):
@@ -86,9 +93,14 @@ class ScanningPart(RunPart):
 class Criterion(NetworkPart):
     """What does one sample cost?
 
-    A criterion sees one network only. Terms that compare networks belong to a regularizer, which has ``StepView.peers``; a
-    ranking of samples by such terms belongs to a selector, which gets losses and logits of all networks.
+    By default a criterion sees one prediction of one network. Terms that compare networks may also be a regularizer, which has
+    ``StepView.peers``; a ranking of samples by such terms belongs to a selector, which gets losses and logits of all networks.
     """
+
+    others: Literal["none", "networks", "views"] = "none"
+    """Further predictions for the same samples that it needs: those of the other networks, network m + 1 first, or those of its
+    own network for ``Batch.views``. ``forward`` then has a further argument ``others``, a sequence of logits like ``logits``;
+    all of them are attached to the graph."""
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         """Return the loss of each row, not reduced.

@@ -74,6 +74,19 @@ class SampleBuffer(nn.Module):
         self.rows[index] = self.momentum * self.rows[index] + (1.0 - self.momentum) * _means(rows, index)
 
     @torch.no_grad()
+    def add(self, rows: Tensor, index: Tensor) -> None:
+        """Add values to the rows of a batch, equally on every rank; without momentum, as a step of gradient descent.
+
+        The row of an index that occurs several times in one global batch gets the sum of its values.
+
+        Args:
+            rows: Values to add, float (B, R).
+            index: int64 (B,).
+        """
+        index, rows = gather_rows(index, rows.detach().float())
+        self.rows.index_add_(0, index, rows)
+
+    @torch.no_grad()
     def fill(self, rows: Tensor) -> None:
         """Replace the whole table, without momentum; for values computed from a scan of the training set.
 

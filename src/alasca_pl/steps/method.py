@@ -10,6 +10,7 @@ from alasca_pl.core.parts import (
     GradientTransform,
     InputMixer,
     NetworkPart,
+    Part,
     Regularizer,
     RunPart,
     SampleSelector,
@@ -76,3 +77,9 @@ class Method(nn.Module):
         """Name and part of everything that exists once per run."""
         slots = (("selector", self.selector), ("mixer", self.mixer), ("gradient_transform", self.gradient_transform))
         yield from ((name, part) for name, part in slots if part is not None)
+
+    def parts(self) -> Iterator[Part]:
+        """Everything that fills a slot, once each."""
+        of_networks = (part for number in range(len(self.networks)) for _, part in self.of_network(number))
+        every: list[Part] = [*of_networks, *(part for _, part in self.of_run())]
+        yield from {id(part): part for part in every}.values()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alasca_pl.core.batch_mean import own_slope
 from alasca_pl.core.distributed import gather_rows, gather_with_places, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Regularizer
@@ -204,6 +205,10 @@ class MixMatchStep(Step):
             raise ValueError(
                 f"MixMatchStep mixes the inputs itself, got mixer {type(method.mixer).__name__}; set mixer to null"
             )
+        if any(criterion.others != "none" for criterion in method.criteria):
+            raise ValueError(
+                f"MixMatchStep gives a criterion one prediction, but {type(method.criteria[0]).__name__} compares several"
+            )
         if not batch.views:
             raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
 
@@ -273,11 +278,9 @@ class MixMatchStep(Step):
             [m.unlabelled @ (m.log_probs.exp() - m.target).square().mean(dim=1) for m in mixed]
         )
         loss_unlabelled = loss_unlabelled / _at_least_one(unlabelled)
-        # The penalty is not a mean over rows. Each rank needs its value at the mean over all ranks, but the gradient
-        # with respect to its own rows only: the averaged gradients are then those of one process.
+        # The penalty is not a mean over rows.
         count = _at_least_one(total).unsqueeze(1)
-        mean = mean_probs / count
-        mean = mean + (probs_everywhere / count - mean).detach()
+        mean = own_slope(mean_probs / count, probs_everywhere / count)
         mean = torch.where(total.unsqueeze(1) > 0, mean, torch.full_like(mean, 1.0 / classes))
         loss_prior = -(mean.clamp_min(torch.finfo(mean.dtype).tiny) * classes).log().mean(dim=1)
 

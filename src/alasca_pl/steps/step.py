@@ -73,6 +73,34 @@ def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
             run_part.observe(everyone, batch.label, batch.index)
 
 
+def needs_views(method: Method) -> bool:
+    """Whether a criterion compares predictions for several views of a sample."""
+    return any(criterion.others == "views" for criterion in method.criteria)
+
+
+def base_losses(
+    method: Method, passes: Sequence[Sequence[NetworkOutput]], targets: Targets, progress: Progress
+) -> list[Tensor]:
+    """What each sample costs each network, M tensors (B,), attached to the graph.
+
+    Args:
+        method: The method.
+        passes: Of each network the outputs for one or more views of the same rows.
+        targets: What each row is a mix of.
+        progress: Position in the run.
+    """
+    first = [outputs[0].logits for outputs in passes]
+    losses = []
+    for number, criterion in enumerate(method.criteria):
+        further: dict[str, tuple[Tensor, ...]] = {}
+        if criterion.others == "networks":
+            further["others"] = (*first[number + 1 :], *first[:number])
+        elif criterion.others == "views":
+            further["others"] = tuple(output.logits for output in passes[number][1:])
+        losses.append(criterion(first[number], targets, progress, **further))
+    return losses
+
+
 def step_views(
     outputs: Sequence[NetworkOutput],
     targets: Targets,

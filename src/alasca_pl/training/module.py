@@ -168,8 +168,10 @@ class NoisyLabelModule(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        # Here and not in a batch-end hook: a checkpoint written at the end of the batch must contain the updated
-        # teacher.
+        # Here and not in a batch-end hook: a checkpoint written at the end of the batch must contain settled rows and the
+        # updated teacher.
+        for part in self.method.parts():
+            part.settle()
         for teacher, network in zip(self.method.teachers, self.method.networks):
             teacher.update(network)  # type: ignore[operator]
 
