@@ -65,6 +65,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     ),
     "cores2": ("criterion.start_epoch=1", "criterion.ramp_epochs=4", "selector.start_epoch=1"),
     "crust": ("selector.warmup_epochs=1", "mixer.start_epoch=1"),
+    "disc": ("selector.momentum=0.2", "step.warmup_epochs=0"),
     "dividemix": ("selector.warmup_epochs=1", "selector.memory_epochs=2", "step.ramp_epochs=1"),
     "elr_plus": ("criterion.coef_step=15", "criterion.sharpen_labels=true", "teacher.ramp_steps=20"),
     "f_coteaching": ("selector.warmup_epochs=1", "selector.every=1"),

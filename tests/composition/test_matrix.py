@@ -144,7 +144,8 @@ def test_two_processes_equal_one_in_single_precision(tmp_path, method):
     overrides = (*SMALLER, *method_overrides(method, "paper"), *at_once(method), "epochs=1", "optim.lr=0.005")
     record = train(tmp_path / "one", *overrides)
     train(tmp_path / "two", *TWO, *overrides)
-    if method in SELECTING:
+    # Some cannot select before an epoch has ended.
+    if method in SELECTING and at_once(method):
         assert record.metrics["last"]["select/rate"] < 1.0
     assert distance(*(checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))) < 1e-6
 

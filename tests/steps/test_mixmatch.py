@@ -500,3 +500,29 @@ def test_parts_that_do_not_fit_are_named(make_network: MakeNetwork, make_batch: 
 def test_a_value_outside_its_range_is_named(name: str, value: object):
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         MixMatchStep(K, 0, **{name: value})
+
+
+def test_classes_of_labels_may_count_differently(make_network: MakeNetwork, make_batch: MakeBatch, monkeypatch):
+    """With weights of classes, as PES has them: twice the weight is twice the loss, and weights of 1 change nothing."""
+    batch = with_view(make_batch())
+    terms = []
+    for weights in (None, torch.ones(1, K), torch.full((1, K), 2.0), torch.tensor([[1.0, 0.0, 0.0, 0.0]])):
+        selector = Told(torch.ones(1, 6))
+        if weights is not None:
+            selector.class_weights = lambda weights=weights: weights  # type: ignore[attr-defined]
+        step = MixMatchStep(K, seed=0, strength_prior=0.0)
+        fixed(step, monkeypatch, 1.0, range(12))
+        method = Method([make_network(0, heads=())], [CrossEntropy()], selector=selector)
+        terms.append(step(method, batch, NOW).terms)
+    plain, ones, twice, first = (float(each["loss_labelled"]) for each in terms)
+    assert plain == ones > 0.0
+    assert twice == pytest.approx(2 * plain)
+    assert 0.0 <= first < plain
+    assert float(terms[0]["loss"]) == pytest.approx(plain)
+
+
+def test_the_mixing_weight_may_be_drawn_otherwise_later():
+    step = MixMatchStep(K, seed=0, alpha=4.0, later_alpha=0.75)
+    plain = MixMatchStep(K, seed=0, alpha=0.75)
+    assert step.draw(7, 0, 4, 0.75)[0] == plain.draw(7, 0, 4)[0] != step.draw(7, 0, 4)[0]
+    assert (step.later_alpha, step.later_alpha_from, plain.later_alpha) == (0.75, 150, 0.75)
