@@ -21,8 +21,8 @@ class GridSweeper(BasicSweeper):
         max_batch_size: See Hydra.
         params: Options to values separated by commas, of all grids.
         grids: Further options to values, one mapping per grid; the jobs of all grids are run. An option of the command line
-            takes the place of a grid's values. A grid with no value but others for it is left out: with ``method=elr`` the grids
-            of other methods are.
+            takes the place of a grid's values; one that only some grids have concerns these only. A grid with no value but others
+            for it is left out: with ``method=elr`` the grids of other methods are.
     """
 
     def __init__(
@@ -40,6 +40,9 @@ class GridSweeper(BasicSweeper):
         shared, given = overrides[: len(self.params)], overrides[len(self.params) :]
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        names = {name for grid in self.grids for name in grid}
+        # Options of grids that have not yet been of use.
+        idle = {one.get_key_element() for one in given} & names
         jobs = []
         for grid in self.grids or [{}]:
             own = parser.parse_overrides([f"{name}={value}" for name, value in grid.items()])
@@ -47,11 +50,17 @@ class GridSweeper(BasicSweeper):
             fixed = [one for one in own if not one.is_sweep_override() and one.get_key_element() in asked]
             values = {one.get_key_element(): _values(asked[one.get_key_element()]) for one in fixed}
             if all(_values(one)[0] in values[one.get_key_element()] for one in fixed):
-                rest = [one for one in given if one.get_key_element() not in values]
+                others = names - grid.keys()
+                rest = [one for one in given if one.get_key_element() not in values.keys() | others]
+                idle -= grid.keys()
                 for batch in BasicSweeper.split_arguments([*shared, *own, *rest], None):
                     jobs += batch
         if not jobs:
             raise CompactHydraException("no grid of this sweep has the values that the command line gives")
+        if idle:
+            raise CompactHydraException(
+                f"{', '.join(sorted(idle))} concerns none of the grids that the command line leaves"
+            )
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.composition import compose_config
+from running import command
 
 # Counted by hand, most of them from the paper: rows times columns times three seeds.
 JOBS = {
@@ -91,3 +92,24 @@ def test_jobs_have_the_settings_of_their_sources(options, key, expected):
     for name in key.split("."):
         value = value[name]
     assert value == expected
+
+
+def lines_of(experiment: str) -> list[list[str]]:
+    """Commands in the header of an experiment's yaml."""
+    text = (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text()
+    found = [line.removeprefix("#").split() for line in text.splitlines() if line.startswith("#")]
+    return [words for words in found if words[:2] == ["alasca-train", "-m"]]
+
+
+# Those with several grids; each job is composed, so that all would take minutes.
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["table3", "figure4b"])
+def test_the_lines_in_its_header_are_accepted(tmp_path, experiment):
+    for words in lines_of(experiment):
+        # Whether there is a GPU is no matter of the line.
+        line = [word for word in words[1:] if word != "trainer=gpu"]
+        outcome = command(tmp_path, *line, "seed=0", "hydra.launcher.dry_run=true")
+        assert outcome.code == 0, outcome
+        # A line that names a data set has its columns only.
+        number = int(outcome.out.rpartition(" jobs, ")[0].split()[-1])
+        assert number == JOBS[experiment] // 3 or (number < JOBS[experiment] // 3 and "data=cifar10" in line)

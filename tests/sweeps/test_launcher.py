@@ -131,6 +131,8 @@ hydra:
         # ... and leaves out grids of another one.
         (["method=elr"], {("elr", "1"), ("elr", "3")}),
         (["method=elr,ce", "optim.weight_decay=0.1"], {("ce", "0.1"), ("elr", "1"), ("elr", "3")}),
+        # An option of one grid that the methods of others do not have.
+        (["criterion.strength=7,8"], {("ce", "0"), ("ce", "0.001"), ("ce", "0.01"), ("elr", "7"), ("elr", "8")}),
     ],
 )
 def test_several_grids_are_one_sweep(tmp_path, fast_jobs, given, expected):
@@ -153,6 +155,16 @@ def test_a_line_that_leaves_no_grid_is_refused(tmp_path, fast_jobs):
     outcome = command(tmp_path, "--config-dir", "conf", "-m", "sweep=a", "experiment=own", "method=gce")
     assert outcome.code == 1
     assert "no grid of this sweep" in outcome.err and "Traceback" not in outcome.err
+    assert not fast_jobs
+
+
+def test_an_option_of_grids_that_are_left_out_is_not_ignored(tmp_path, fast_jobs):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.yaml").write_text(GRIDS)
+    line = ("-m", "sweep=a", "experiment=own", "method=ce", "criterion.strength=1,2")
+    outcome = command(tmp_path, "--config-dir", "conf", *line)
+    assert outcome.code == 1
+    assert "criterion.strength concerns none of the grids" in outcome.err and "Traceback" not in outcome.err
     assert not fast_jobs
 
 
