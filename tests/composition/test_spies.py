@@ -19,6 +19,7 @@ from running import SMALLER, assert_same_bits, checkpoint, method_overrides, slo
 ORACLE = {
     "co_teaching": ("selector.noise_rate=oracle", "selector.ramp_epochs=0"),
     "cdr": ("gradient_transform.noise_rate=oracle",),
+    "forward": ("criterion.matrix=oracle",),
 }
 
 
@@ -36,6 +37,9 @@ def with_other_truth(config):
     for part in ("val", "test"):
         data._labels[part] = (data._labels[part] + 1) % classes
     data.facts = data.facts._replace(realised_rate=data.noisy_labels.realised_rate)
+    if data.facts.realised_matrix:
+        matrix = data.noisy_labels.transition_matrix
+        data.facts = data.facts._replace(realised_matrix=tuple(matrix.flatten().tolist()))
     return data
 
 
@@ -68,7 +72,9 @@ def test_other_truths_change_no_bit(tmp_path, method):
     assert record.oracle == other.oracle == []
 
 
-@pytest.mark.parametrize(("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform")])
+@pytest.mark.parametrize(
+    ("method", "slot"), [("co_teaching", "selector"), ("cdr", "gradient_transform"), ("forward", "criterion")]
+)
 def test_an_oracle_does_change_them(tmp_path, method, slot):
     """The counterpart, and all that the record must say of it."""
     record, other = train_twice(tmp_path, *method_overrides(method), *ORACLE[method])

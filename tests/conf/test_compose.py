@@ -387,6 +387,9 @@ def test_every_method_with_every_alasca_takes_a_step(method, alasca):
         # Who overrides the request must make one some time.
         asks = part is not None and type(part).scan_request is not ScanningPart.scan_request
         assert scan_for(part, len(module.method.networks)) == asks
+    for part in module.method.criteria:
+        # Each is told of its own network only.
+        assert not isinstance(part, ScanningPart) or scan_for(part, 1)
     late = take_step(module, epoch=LATER, step=4 * LATER)
     if module.method.selector is not None:
         weight = late.weight

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alasca_pl.build.make import Config, make
-from alasca_pl.build.schema import DATA_FOR_OTHERS
+from alasca_pl.build.schema import DATA_FOR_OTHERS, oracle_slots
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.paths import MARKER
 from alasca_pl.data.datamodule import NoisyDataModule
@@ -42,6 +42,8 @@ def build_data(config: Config) -> NoisyDataModule:
     # Configs that were recorded before there was the first option have none; only runs on folds have the second one.
     audit = {name: value for name, value in config.get("audit", {}).items() if name in ("plant", "fold")}
     prepared = make(_PREPARED | _chosen(node, prepared_takes), reader=reader, noise=make(config["noise"]), **audit)
+    if "criterion" in oracle_slots(config):
+        prepared.tell_matrix()
     return make(shell | _chosen(node, shell_takes), prepared=prepared, seed=config["seed"])
 
 

@@ -213,18 +213,24 @@ def compile_networks(module: NoisyLabelModule, config: Config, batch_size: int) 
 
 
 def resolve_oracle(config: Config, facts: DataFacts) -> Config:
-    """Put the true noise rate where a slot's ``noise_rate`` is ``oracle``; no method gets it in another way.
+    """Put the true noise rate where a slot's ``noise_rate`` is ``oracle``, and the true transition matrix where the criterion's
+    ``matrix`` is; no method gets them in another way.
 
     Raises:
-        UserError: If the true rate is unknown.
+        UserError: If the truth is unknown.
     """
-    slots = oracle_slots(config)
-    if slots and facts.realised_rate is None:
-        raise UserError(
-            f"{slots[0]}.noise_rate is oracle, but the clean labels of {facts.name} are not known; "
-            f"give a number or {slots[0]}.noise_rate=estimated"
-        )
-    return {**config, **{name: {**config[name], "noise_rate": facts.realised_rate} for name in slots}}
+    told = dict(config)
+    for slot in oracle_slots(config):
+        name, example = ("matrix", "rows of numbers") if slot == "criterion" else ("noise_rate", "a number")
+        if facts.realised_rate is None:
+            raise UserError(
+                f"{slot}.{name} is oracle, but the clean labels of {facts.name} are not known; "
+                f"give {example} or {slot}.{name}=estimated"
+            )
+        flat, count = facts.realised_matrix, facts.num_classes
+        rows = [list(flat[start : start + count]) for start in range(0, len(flat), count)]
+        told[slot] = {**config[slot], name: rows if slot == "criterion" else facts.realised_rate}
+    return told
 
 
 def connect(module: NoisyLabelModule, data: NoisyDataModule) -> None:

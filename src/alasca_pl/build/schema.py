@@ -48,7 +48,8 @@ _TOP_LEVEL = ("constants", "data", "noise", "hydra")
 _PREPARED = "alasca_pl.data.prepared.PreparedData"
 # Values of group data that other groups refer to by interpolation.
 DATA_FOR_OTHERS = ("class_map", "class_groups")
-_RATE_SLOTS = ("selector", "gradient_transform")
+# What a slot may be told of the true labels, by the word below.
+_TOLD = {"criterion": "matrix", "selector": "noise_rate", "gradient_transform": "noise_rate"}
 ORACLE = "oracle"
 _OWN = "alasca_pl."
 # Their signatures are read from source as ours are, without importing them.
@@ -103,8 +104,8 @@ def check_complete(config: Mapping[str, Any]) -> None:
 
 
 def oracle_slots(config: Mapping[str, Any]) -> list[str]:
-    """Names of the slots that are told the true noise rate by ``noise_rate: oracle``."""
-    return [name for name in _RATE_SLOTS if (config.get(name) or {}).get("noise_rate") == ORACLE]
+    """Names of the slots that are told the truth by ``noise_rate: oracle`` or, the criterion, by ``matrix: oracle``."""
+    return [slot for slot, name in _TOLD.items() if (config.get(slot) or {}).get(name) == ORACLE]
 
 
 def allowed(path: str, config: Mapping[str, Any]) -> str | None:
@@ -196,10 +197,8 @@ def _slot(path: str, node: Any, may_be_null: bool, offers: Mapping[str, Any]) ->
     elif not isinstance(node, Mapping) or "_target_" not in node:
         yield f"{path} must be a node with _target_{' or null' if may_be_null else ''}, got {node!r}"
     else:
-        told = path in _RATE_SLOTS and node.get("noise_rate") == ORACLE
-        yield from _node(
-            path, {name: value for name, value in node.items() if not (told and name == "noise_rate")}, offers
-        )
+        told = _TOLD.get(path)
+        yield from _node(path, {name: value for name, value in node.items() if (name, value) != (told, ORACLE)}, offers)
 
 
 def _node(path: str, node: Mapping[str, Any], offers: Mapping[str, Any]) -> Iterator[str]:

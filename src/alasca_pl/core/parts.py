@@ -6,7 +6,7 @@ are ``RunPart``.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -34,6 +34,14 @@ class Part(nn.Module):
             None if the part has no score (yet).
         """
         return None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters of its own, as groups for the run's optimiser with a rate and decay of their own.
+
+        They follow the run's schedule in proportion, gradients are averaged over ranks, and neither gradient transforms nor
+        clipping touch them. Each must take part in the loss of every step.
+        """
+        return []
 
     def settle(self) -> None:
         """Move rows of samples by the gradients that ``forward`` kept; called right after the optimiser's step.
@@ -72,8 +80,10 @@ class RunPart(Part):
         """
 
 
-class ScanningPart(RunPart):
-    """A part, one per run, that may request a scan of the training set before an epoch.
+class ScanningPart(Part):
+    """A part that may request a scan of the training set before an epoch.
+
+    A part of network m receives rows of this network only, as if there were no other.
 
     What it computes from a scan is kept in its state, which checkpoints hold: a run that is resumed within an epoch
     does not scan again.
@@ -116,7 +126,7 @@ class Criterion(NetworkPart):
         raise NotImplementedError
 
 
-class SampleSelector(ScanningPart):
+class SampleSelector(ScanningPart, RunPart):
     """Which samples count, and how much?"""
 
     normalise: Literal["selected", "batch"] = "selected"
@@ -174,7 +184,7 @@ class InputMixer(RunPart):
         raise NotImplementedError
 
 
-class GradientTransform(ScanningPart):
+class GradientTransform(ScanningPart, RunPart):
     """Is the gradient edited before the optimiser's step?"""
 
     def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:

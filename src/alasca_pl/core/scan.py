@@ -33,3 +33,8 @@ class ScanResult(NamedTuple):
     """(M, N, D) float32."""
     head_weight: Tensor | None = None
     """(M, K, D) float32, weights of the main heads' linear layers; given with ``probs``."""
+
+    def of_network(self, number: int) -> "ScanResult":
+        """The rows of one network, as if there were no other."""
+        label, *tables = self
+        return ScanResult(label, *(None if table is None else table[number : number + 1] for table in tables))

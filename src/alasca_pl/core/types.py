@@ -156,3 +156,6 @@ class DataFacts(NamedTuple):
     """Samples of each class in the training split, by observed label."""
     grey_range: tuple[int, ...] = ()
     """Smallest and largest grey value of 16-bit images, which became 0 and 255; empty for 0 and 65535."""
+    realised_matrix: tuple[float, ...] = ()
+    """True P(observed j given clean i) of the training split, row after row, where a class that does not occur keeps its labels;
+    empty unless the config says ``criterion.matrix: oracle``."""

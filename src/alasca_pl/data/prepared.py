@@ -190,6 +190,14 @@ class PreparedData:
             class_counts=tuple(np.bincount(self.noisy_labels.label, minlength=num_classes).tolist()),
         )
 
+    def tell_matrix(self) -> None:
+        """Add the true transition matrix to the facts, if clean labels are known."""
+        matrix = self.noisy_labels.transition_matrix
+        if matrix is not None:
+            absent = matrix.sum(axis=1) == 0
+            matrix[absent] = np.eye(len(matrix))[absent]
+            self.facts = self.facts._replace(realised_matrix=tuple(matrix.flatten().tolist()))
+
     def _hold_out(self, number: int, count: int, seed: int) -> None:
         labels, whole, files = self.noisy_labels, self.splits["train"], self._files.get("train")
         fold = fold_of(labels.label, count, seed)

@@ -148,7 +148,8 @@ def _prepare(
         if stored is not None:
             log.info("%s", _continues(stored, trainer))
         for slot in oracle_slots(config):
-            log.info("%s is told the true noise rate (noise_rate: oracle)", slot)
+            what = "transition matrix (matrix: oracle)" if slot == "criterion" else "noise rate (noise_rate: oracle)"
+            log.info("%s is told the true %s", slot, what)
     try:
         data.check_processes(trainer.num_devices * trainer.num_nodes)
     except ValueError as error:

@@ -14,6 +14,7 @@ from alasca_pl.core.parts import (
     Regularizer,
     RunPart,
     SampleSelector,
+    ScanningPart,
 )
 from alasca_pl.models.network import Network
 from alasca_pl.models.teacher import WeightAverage
@@ -83,3 +84,16 @@ class Method(nn.Module):
         of_networks = (part for number in range(len(self.networks)) for _, part in self.of_network(number))
         every: list[Part] = [*of_networks, *(part for _, part in self.of_run())]
         yield from {id(part): part for part in every}.values()
+
+    def scanning(self) -> Iterator[tuple[str, ScanningPart, int | None]]:
+        """Everything that may request scans, with its slot and the number of its network; None for parts of the run.
+
+        A ``shared`` regularizer counts as one of the first network.
+        """
+        yield from ((name, part, None) for name, part in self.of_run() if isinstance(part, ScanningPart))
+        seen: set[int] = set()
+        for number in range(len(self.networks)):
+            for name, part in self.of_network(number):
+                if isinstance(part, ScanningPart) and id(part) not in seen:
+                    seen.add(id(part))
+                    yield name if name == "criterion" else f"regularizers.{name}", part, number

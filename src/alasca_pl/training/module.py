@@ -1,6 +1,6 @@
 """The only LightningModule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import lightning as L
@@ -195,7 +195,11 @@ class NoisyLabelModule(L.LightningModule):
 
     def optimizer_at(self, epoch: int) -> tuple[Optimizer, LRScheduler | None]:
         """Make optimiser and schedule as they are when the phase of an epoch begins."""
-        return make_optimizer(self.optim, self.phases, epoch, self.method.networks.parameters())
+        parameters: Iterable[Any] = self.method.networks.parameters()
+        groups = [group for part in self.method.parts() for group in part.parameter_groups()]
+        if groups:
+            parameters = [{"params": list(parameters)}, *groups]
+        return make_optimizer(self.optim, self.phases, epoch, parameters)
 
     def configure_optimizers(self) -> Any:
         optimizer, scheduler = self.optimizer_at(self._optimizer_epoch)

@@ -17,7 +17,7 @@ log = logging.getLogger("alasca_pl")
 
 
 class ScanCallback(L.Callback):
-    """Scans the training set before an epoch if a selector or gradient transform requests it.
+    """Scans the training set before an epoch if a part requests it.
 
     Needs a data module with ``eval_batches("train")`` and ``noisy_labels``, of which only the observed ones are used.
     Must come before callbacks that measure. A run that is resumed within an epoch keeps the selection of that epoch,
@@ -34,10 +34,9 @@ class ScanCallback(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         end = trainer.max_epochs or 0
-        for slot in ("selector", "gradient_transform"):
-            part: ScanningPart | None = getattr(pl_module.method, slot)
-            first = None if part is None else _first_scan(part, end)
-            if part is not None and first is not None and first >= end and trainer.is_global_zero:
+        for slot, part, number in pl_module.method.scanning():
+            first = _first_scan(part, end) if not number else None
+            if first is not None and first >= end and trainer.is_global_zero:
                 option = f"{slot}.{part.first_scan_option}" if part.first_scan_option else f"the {slot}'s own schedule"
                 log.warning(
                     "%s first scans the training set before epoch %d, but the run ends after epoch %d, so that it will "
@@ -53,11 +52,11 @@ class ScanCallback(L.Callback):
         progress = pl_module.progress()
         # Requests depend on progress alone, so that either all ranks take part in a scan or none does.
         union = ScanRequest()
-        asking: list[ScanningPart] = []
-        for part in (pl_module.method.selector, pl_module.method.gradient_transform):
-            request = None if part is None else part.scan_request(progress)
-            if part is not None and request is not None:
-                asking.append(part)
+        asking: list[tuple[ScanningPart, int | None]] = []
+        for _, part, number in pl_module.method.scanning():
+            request = part.scan_request(progress)
+            if request is not None:
+                asking.append((part, number))
                 union = union.union(request)
         if not asking:
             return
@@ -73,8 +72,8 @@ class ScanCallback(L.Callback):
             trainer.precision_plugin.forward_context,
         )
         scanned = time.monotonic()
-        for each in asking:
-            each.receive_scan(result, progress)
+        for part, number in asking:
+            part.receive_scan(result if number is None else result.of_network(number), progress)
         end = time.monotonic()
         self.seconds = end - start
         if trainer.is_global_zero:
