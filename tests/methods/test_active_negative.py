@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.active_negative import AbsoluteWeightDecay, ActiveNegative
+from alasca_pl.core.types import NetworkOutput, Progress, StepView, Targets
+from alasca_pl.methods.active_negative import AbsoluteWeightDecay, ActiveNegative, BatchEntropy
 from alasca_pl.methods.active_passive import ActivePassive
 
 NOW = Progress(0, 0, 10, 5)
@@ -123,3 +123,25 @@ def test_a_value_outside_its_range_is_named(options: dict, message: str):
 def test_a_negative_strength_is_named(strength: float):
     with pytest.raises(ValueError, match=f"strength.*{strength}"):
         AbsoluteWeightDecay(strength)
+
+
+def entropy_of(logits: torch.Tensor) -> torch.Tensor:
+    index = torch.arange(len(logits))
+    output = NetworkOutput(logits, (), logits)
+    return BatchEntropy()(StepView.unmixed(output, 0 * index, index, logits.sum(dim=1), NOW))
+
+
+def test_the_entropy_of_the_mean_prediction(agreement, generator: torch.Generator):
+    assert entropy_of(torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])).tolist() == pytest.approx(
+        [0.064397] * 2, abs=1e-6
+    )
+    logits = 2 * torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    powers = [[math.exp(z) for z in row] for row in logits.tolist()]
+    mean = [sum(row[k] / sum(row) for row in powers) / 5 for k in range(4)]
+    expected = [math.log(4) + sum(q * math.log(q) for q in mean)] * 5
+    agreement(BatchEntropy, "penalty", entropy_of(logits), expected, atol=1e-12)
+    assert entropy_of(torch.eye(3).mul(1e4)).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
+    one_class = torch.tensor([[1e4, 0.0, 0.0]] * 2, requires_grad=True)
+    assert entropy_of(one_class).tolist() == pytest.approx([math.log(3)] * 2, abs=1e-5)
+    entropy_of(one_class).sum().backward()
+    assert torch.isfinite(one_class.grad).all()

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alasca_pl.core.batch_mean import batch_mean
 from alasca_pl.core.numerics import cost_of_labels, full_precision
-from alasca_pl.core.parts import Criterion, GradientTransform
-from alasca_pl.core.types import Progress, Targets
+from alasca_pl.core.parts import Criterion, GradientTransform, Regularizer
+from alasca_pl.core.types import Progress, StepView, Targets
 from alasca_pl.methods.active_passive import check_weights, focal, normalised
 
 # The smallest probability of the negative losses.
@@ -33,7 +34,7 @@ class ActiveNegative(Criterion):
     Raises:
         ValueError: If a value is outside its range.
 
-    Source: Ye et al., NeurIPS 2023; Virusdoll/Active-Negative-Loss, without its entropy term.
+    Source: Ye et al., NeurIPS 2023; Virusdoll/Active-Negative-Loss.
 
     References:
         Ye et al.: Active Negative Loss Functions for Learning with Noisy Labels. NeurIPS 2023.
@@ -117,3 +118,44 @@ class AbsoluteWeightDecay(GradientTransform):
         for each in parameters if self.strength else ():
             if each.grad is not None:
                 each.grad.add_(each.sign(), alpha=self.strength)
+
+
+class BatchEntropy(Regularizer):
+    """How far the entropy of the mean prediction over the global batch is from its largest value, log K.
+
+    It acts against labels of some classes being wrong more often than others. For the whole batch it is one number.
+
+    Args:
+        strength: Factor of the penalty.
+
+    Raises:
+        ValueError: If ``strength`` is negative.
+
+    Source: Virusdoll/Active-Negative-Loss.
+
+    References:
+        Ye et al.: Active Negative Loss: A Robust Framework for Learning with Noisy Labels. arXiv 2024.
+        https://arxiv.org/abs/2412.02373
+        Code: Virusdoll/Active-Negative-Loss@0c50009
+
+    Example:
+        >>> import torch
+        >>> from alasca_pl.core.types import NetworkOutput, Progress, StepView
+        >>> logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> label = torch.tensor([0, 1])
+        >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
+        >>> view = StepView.unmixed(NetworkOutput(logits, (), logits), label, label, torch.zeros(2), now)
+        >>> BatchEntropy(strength=2.0)(view)
+        tensor([0.0644, 0.0644])
+    """
+
+    def __init__(self, strength: float = 2.0) -> None:
+        super().__init__(strength)
+
+    def forward(self, view: StepView) -> Tensor:
+        probs = F.softmax(full_precision(view.output.logits), dim=1)
+        mean, factor = batch_mean(probs)
+        least = math.exp(_LOG_LEAST)
+        clamped = mean.clamp(least, 1.0 - least)
+        q = clamped / clamped.sum()
+        return ((math.log(len(q)) + (q * q.log()).sum()) * factor).expand(len(probs))
