@@ -251,13 +251,21 @@ class Outcome(NamedTuple):
     err: str
 
 
-def command(folder: Path, *arguments: str, entry: str = "train") -> Outcome:
-    """Run a command in this process, as if it were typed in a folder."""
+def command(folder: Path, *arguments: str, entry: str = "train", draws: bool = False) -> Outcome:
+    """Run a command in this process, as if it were typed in a folder.
+
+    Args:
+        folder: Where it is typed.
+        arguments: Its arguments.
+        entry: Its name after ``alasca-``.
+        draws: Whether a run draws its curves, which takes a third of the time of a small one.
+    """
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     code = 0
-    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ):
+    undrawn = contextlib.nullcontext() if draws else mock.patch("alasca_pl.report.curves.plot_curves")
+    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ), undrawn:
         patch.chdir(folder)
         patch.setattr(sys, "argv", [f"alasca-{entry}", *arguments])
         patch.delenv("HYDRA_FULL_ERROR", raising=False)

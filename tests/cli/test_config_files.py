@@ -60,7 +60,11 @@ def test_entries_that_look_choices_up_are_found_as_hydra_alone_finds_them(tmp_pa
         plain = compose("main", list(options))
         with parsed_once():
             for _ in range(2):
-                assert compose("main", list(options)) == plain
+                again = compose("main", list(options))
+                assert again == plain
+                assert OmegaConf.is_struct(again) and not OmegaConf.is_readonly(again)
+                # A change of one reaches no other.
+                again.x, again.db.port = 8, 9
     assert str(plain.found) == found
 
 

@@ -26,7 +26,7 @@ HEADS = ("main", "ensemble_all", "main_last")
 def smoke(tmp_path_factory) -> tuple[Path, Outcome]:
     """The default run, cut to two epochs of two batches."""
     folder = tmp_path_factory.mktemp("smoke")
-    outcome = command(folder, "trainer=smoke", "hydra.run.dir=run")
+    outcome = command(folder, "trainer=smoke", "hydra.run.dir=run", draws=True)
     assert outcome.code == 0, outcome
     return folder / "run", outcome
 

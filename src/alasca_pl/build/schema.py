@@ -4,6 +4,7 @@ Values of the groups that are always there have rules, see ``rules``. What a nod
 signature of its class and from the checks at the beginning of its constructor, see ``signatures`` and ``guards``.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -56,6 +57,9 @@ _OWN = "alasca_pl."
 _READ = (_OWN, "torch.optim.")
 # Values with a rule that a config need not have.
 _OPTIONAL = ("threads", "ckpt_path", "published_network", "audit.fold")
+# Texts of configs without a problem. Sources, and so the answer, stay what they are within a process.
+_right: set[str] = set()
+_REMEMBERED = 1000
 # From this likeness on, a name that nobody knows is taken for a slip.
 _SLIP = 0.8
 
@@ -75,9 +79,15 @@ def check_values(config: Mapping[str, Any]) -> None:
         Traceback (most recent call last):
         alasca_pl.core.errors.UserError: epochs must be a whole number of at least 1, got 'abc'
     """
+    # A command checks its config again wherever it may have come from somewhere else.
+    text = json.dumps(config, default=repr)
+    if text in _right:
+        return
     problem = next(_problems(config), None)
     if problem is not None:
         raise UserError(problem)
+    if len(_right) < _REMEMBERED:
+        _right.add(text)
 
 
 def check_complete(config: Mapping[str, Any]) -> None:
