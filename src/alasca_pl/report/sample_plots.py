@@ -226,7 +226,7 @@ def _layout(grid: Grid, name: str) -> _Layout:
         rows = [row for row in grid.rows if any(measurements(grid, row, col, name) for col in grid.cols)]
         whole = [(label_text(col), [(row, col) for row in rows]) for col in grid.cols]
         places: list[float] = [float(place) for place in range(len(rows))]
-        ticks, axis = [label_text(row) for row in rows], ""
+        ticks, axis = [label_text(row) for row in rows], ", ".join(grid.question.rows)
     else:
         whole = [(label_text(row), [(row, col) for col in grid.cols]) for row in grid.rows]
         places = places_of(numbers)[0]
