@@ -48,7 +48,7 @@ def test_the_processor_is_asked(tmp_path, monkeypatch, line, native):
 
 
 def test_experiments_for_processors_leave_the_choice():
-    for name in ("cifar10_small", "cifar10n_small", "methods_small"):
+    for name in ("cifar10_small", "cifar10n_small"):
         assert config_for(f"experiment={name}")["trainer"]["precision"] == "auto"
 
 

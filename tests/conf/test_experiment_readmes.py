@@ -8,8 +8,7 @@ import pytest
 from typed import SECONDS, SWEEPS, blocks, lines, narrowed, run, write_cifar
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-# The one with scripts of its own is left out.
-READMES = sorted({path.parent.name for path in EXPERIMENTS.glob("*/README.md")} - {"methods_small"})
+READMES = sorted(path.parent.name for path in EXPERIMENTS.glob("*/README.md"))
 
 
 def typed(name: str, from_records: bool) -> list[list[str]]:

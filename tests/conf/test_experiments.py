@@ -49,6 +49,14 @@ def resolved(*options: str) -> dict[str, Any]:
     return config
 
 
+def test_the_comparison_of_methods_leaves_none_out():
+    jobs = jobs_of("methods")
+    methods = {word.partition("=")[2] for job in jobs for word in job if word.startswith("method=")}
+    # Smoothing of the main head is a part of ALASCA, see table4.
+    assert methods == {file.stem for file in (CONF_DIR / "method").glob("*.yaml")} - {"uls", "als", "als_ema"}
+    assert len(jobs) == len(methods) * 2 * 2 * 3
+
+
 @pytest.mark.parametrize("experiment", JOBS)
 def test_an_experiment_has_one_job_per_row_column_and_seed(experiment):
     jobs = jobs_of(experiment)
