@@ -78,6 +78,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "fine": ("selector.warmup_epochs=1", "selector.every=1"),
     "gce": ("criterion.truncate_below=0.5", "criterion.truncate_from=1"),
     "neighbours": ("selector.warmup_epochs=1", "selector.every=1"),
+    "promix": ("selector.warmup_epochs=1", "step.ramp_epochs=1", "step.agreement_epochs=2", "step.unreliable_epochs=9"),
     "pes": (
         "phases.refine_last_stage.start=1",
         "phases.refine_head=null",

@@ -14,7 +14,7 @@ from alasca_pl.methods.gce import GeneralisedCrossEntropy
 from alasca_pl.models.network import Network
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.supervised import SupervisedStep
-from alasca_pl.steps.two_view import TwoViewStep, mix_among
+from alasca_pl.steps.two_view import TwoViewStep
 
 N, K = 20, 4
 
@@ -161,28 +161,13 @@ def test_the_warmup_is_cross_entropy_of_both_views(parts: tuple[Method, Batch]):
     torch.testing.assert_close(found, both[0] + both[1])
 
 
-def test_ranks_mix_among_the_used_rows_of_all(generator: torch.Generator):
-    everyone, used = torch.randn(9, 1, 2, 2, generator=generator), torch.tensor([1, 0, 1, 1, 0, 0, 0, 1, 0]).bool()
-    labels, indices, order = torch.arange(9) % 3, 10 + torch.arange(9), torch.randperm(9, generator=generator)
-    whole = mix_among(everyone, everyone, used, used, torch.arange(9), labels, indices, 0.7, order)
-    assert sorted(whole.targets.index[1].tolist()) == sorted(whole.targets.index[0].tolist()) == [10, 12, 13, 17]
-    parts = [
-        mix_among(everyone[place], everyone, used[place], used, place, labels, indices, 0.7, order)
-        for place in (torch.arange(4), torch.arange(4, 7), torch.arange(7, 9))
-    ]
-    counted = torch.cat([each.counted for each in parts]).bool()
-    assert [len(each.counted) for each in parts] == [3, 2, 1]
-    assert torch.equal(torch.cat([each.image for each in parts])[counted], whole.image)
-    assert torch.equal(torch.cat([each.targets.label for each in parts], dim=1)[:, counted], whole.targets.label)
-
-
 def test_what_does_not_fit_is_refused(parts: tuple[Method, Batch]):
     method, batch = parts
     step = TwoViewStep(GeneralisedCrossEntropy(), seed=0)
     with pytest.raises(ValueError, match="needs a second view"):
         step(method, batch._replace(views=()), at(30))
     method.selector = None
-    with pytest.raises(ValueError, match="needs a selector that divides samples, got none"):
+    with pytest.raises(ValueError, match="TwoViewStep needs a selector with division, got none"):
         step(method, batch, at(30))
     for name, value in (("warmup_epochs", -1), ("strength_hard", -0.5), ("alpha", 0.0), ("views", "weak")):
         with pytest.raises(ValueError, match=f"{name} must .*{value}"):

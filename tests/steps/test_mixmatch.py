@@ -482,7 +482,7 @@ def test_parts_that_do_not_fit_are_named(make_network: MakeNetwork, make_batch: 
     class Plain(SampleSelector):
         pass
 
-    with pytest.raises(ValueError, match="clean probabilities, got none"):
+    with pytest.raises(ValueError, match="clean probability, got none"):
         step(Method([network], [CrossEntropy()]), with_view(make_batch()), NOW)
     with pytest.raises(ValueError, match="got Plain"):
         step(Method([network], [CrossEntropy()], selector=Plain()), with_view(make_batch()), NOW._replace(epoch=0))

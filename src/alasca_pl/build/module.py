@@ -137,6 +137,11 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         _attach_heads(config, facts, dict(enumerate(networks)), needs["aux_logits"])
     elif config["aux"]["stages"]:
         log.info("no part uses auxiliary heads, so none is built")
+    step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
+    for number, network in enumerate(networks):
+        with _random_stream(config["seed"], "extra heads", number):
+            network.attach_extra(getattr(step, "extra_heads", 0))
+            initialise(network.extra_heads, config["model"]["init"])
     for network in networks:
         # After the heads were added, and before teachers copy the networks.
         # Configs that were recorded before there was this option have none.
@@ -151,7 +156,6 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
         make(config["optim"]["scheduler"]) if config["optim"]["scheduler"] else None,
     )
     rule, average = config["predict"]["rule"], config["predict"]["average"]
-    step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
     _check_others(criteria[0], count, step)
     # Configs that were recorded before there was this option have none.
     phases = {

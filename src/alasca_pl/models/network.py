@@ -11,8 +11,9 @@ from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
 from alasca_pl.models.norm_outputs import collected, norm_layers
 
-# Logits, logits of the auxiliary heads, features, and those of the auxiliary heads.
-_Classified: TypeAlias = tuple[Tensor, tuple[Tensor, ...], Tensor, tuple[Tensor, ...]]
+# Logits, logits of the auxiliary heads, features, those of the auxiliary heads,
+# and logits of further heads.
+_Classified: TypeAlias = tuple[Tensor, tuple[Tensor, ...], Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
 _Classify: TypeAlias = Callable[["Network", Tensor], _Classified]
 _MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -45,6 +46,7 @@ class Network(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(self.feature_size, num_classes)
         self.aux_heads = nn.ModuleDict()
+        self.extra_heads = nn.ModuleList()
         self.memory_format = torch.contiguous_format
         self.compiled_sizes: int | None = None
         self._run: _Classify = _classify
@@ -116,6 +118,11 @@ class Network(nn.Module):
                 raise ValueError(f"no stage {stage}; the network has stages 1 to {len(self.backbone.channels)}")
             self.aux_heads[str(stage)] = heads[stage]
 
+    def attach_extra(self, count: int) -> None:
+        """Add further linear heads on the features, which count as parts of the main network."""
+        for _ in range(count):
+            self.extra_heads.append(nn.Linear(self.feature_size, self.head.out_features))
+
     def part(self, name: str) -> nn.Module:
         """Return a part of the network by its name.
 
@@ -142,8 +149,8 @@ class Network(nn.Module):
         image = image.contiguous(memory_format=self.memory_format)
         run = self._run if self._is_compiled_for(image) else _classify
         with collected(norm_layers(self.backbone) if self._gives_norm_outputs else []) as norm_outputs:
-            logits, aux_logits, features, aux_features = run(self, image)
-        return NetworkOutput(logits, aux_logits, features, tuple(norm_outputs), aux_features)
+            logits, aux_logits, features, aux_features, extra_logits = run(self, image)
+        return NetworkOutput(logits, aux_logits, features, tuple(norm_outputs), aux_features, extra_logits)
 
 
 def _classify(network: Network, image: Tensor) -> _Classified:
@@ -153,7 +160,8 @@ def _classify(network: Network, image: Tensor) -> _Classified:
     for stage, head in network.aux_heads.items():
         aux_features.append(head.features(maps[int(stage) - 1]))  # type: ignore[operator]
         aux_logits.append(head.linear(aux_features[-1]))  # type: ignore[operator]
-    return network.head(features), tuple(aux_logits), features, tuple(aux_features)
+    extra_logits = tuple(head(features) for head in network.extra_heads)
+    return network.head(features), tuple(aux_logits), features, tuple(aux_features), extra_logits
 
 
 def kaiming_init(module: nn.Module) -> None:

@@ -16,7 +16,7 @@ from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import Step, numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.step import Step, check_mixing, numbered, observe, penalise, step_views, unmixed_logits
 from alasca_pl.steps.supervised import SupervisedStep
 
 
@@ -151,7 +151,7 @@ class MixMatchStep(Step):
 
     def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
         """Take one step; see the class."""
-        self._check(method, batch)
+        check_mixing(self, method, batch, "clean_probability", "alasca_pl.methods.dividemix.MixtureFilter")
         if progress.epoch < self.warmup_epochs:
             return self._warmup(method, batch, progress)
         assert method.selector is not None
@@ -193,24 +193,6 @@ class MixMatchStep(Step):
         total = penalise(method, base.sum(), terms, views, unmixed, batch.index, batch_size)
         terms |= numbered("selected", weight.sum(dim=1) / batch_size)
         return StepResult(total, terms, tuple(unmixed), weight, detached)
-
-    def _check(self, method: Method, batch: Batch) -> None:
-        if not hasattr(method.selector, "clean_probability"):
-            name = "none" if method.selector is None else type(method.selector).__name__
-            raise ValueError(
-                f"MixMatchStep needs a selector with clean probabilities, got {name}; "
-                "choose alasca_pl.methods.dividemix.MixtureFilter"
-            )
-        if method.mixer is not None:
-            raise ValueError(
-                f"MixMatchStep mixes the inputs itself, got mixer {type(method.mixer).__name__}; set mixer to null"
-            )
-        if any(criterion.others != "none" for criterion in method.criteria):
-            raise ValueError(
-                f"MixMatchStep gives a criterion one prediction, but {type(method.criteria[0]).__name__} compares several"
-            )
-        if not batch.views:
-            raise ValueError("MixMatchStep needs a second view of each sample, but the batch has one; see Step.views")
 
     def _train(
         self, method: Method, number: int, pool: _Pool, target: Tensor, labelled: Tensor, progress: Progress

@@ -20,6 +20,9 @@ class Step(Protocol):
         views: The views of each sample that it needs, e.g. ``("weak", "strong")``; the first is ``Batch.image``, the
             others are ``Batch.views``. ``default`` is the augmentation that the data set is configured with; an object
             may replace a name, see ``alasca_pl.data.views.make_view``.
+
+    A step may have an attribute ``extra_heads``: the number of further linear heads on each network's features that it needs,
+    which then are ``NetworkOutput.extra_logits``.
     """
 
     views: tuple[Any, ...]
@@ -71,6 +74,29 @@ def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
         everyone = torch.stack(list(unmixed))
         for _, run_part in run_parts:
             run_part.observe(everyone, batch.label, batch.index)
+
+
+def check_mixing(step: Step, method: Method, batch: Batch, offers: str, example: str) -> None:
+    """Raise ``ValueError`` unless a step that mixes two views itself can use a method and a batch.
+
+    Args:
+        step: The step.
+        method: The method.
+        batch: The batch.
+        offers: Name of a function that the step needs of the selector.
+        example: A selector that has it.
+    """
+    name, selector = type(step).__name__, type(method.selector).__name__ if method.selector else "none"
+    if not hasattr(method.selector, offers):
+        raise ValueError(f"{name} needs a selector with {offers.replace('_', ' ')}, got {selector}; choose {example}")
+    if method.mixer is not None:
+        raise ValueError(f"{name} mixes the inputs itself, got mixer {type(method.mixer).__name__}; set mixer to null")
+    if any(criterion.others != "none" for criterion in method.criteria):
+        raise ValueError(
+            f"{name} gives a criterion one prediction, but {type(method.criteria[0]).__name__} compares several"
+        )
+    if not batch.views:
+        raise ValueError(f"{name} needs a second view of each sample, but the batch has one; see Step.views")
 
 
 def needs_views(method: Method) -> bool:

@@ -1,7 +1,7 @@
 """Training on a weak and a strong view of each sample, divided into clean, hard and purified samples."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from alasca_pl.core.parts import Criterion
 from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import Step, numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.mixing import mix_among
+from alasca_pl.steps.step import Step, check_mixing, numbered, observe, penalise, step_views, unmixed_logits
 
 
 class Groups(Protocol):
@@ -43,14 +44,6 @@ class DividesSamples(Protocol):
     def division(self, label: Tensor, index: Tensor) -> Groups:
         """Return the groups of the samples of a batch."""
         ...
-
-
-class _Mixture(NamedTuple):
-    """Rows of this process that are mixed, and with what. Shapes: R rows."""
-
-    image: Tensor  # (R, C, H, W)
-    targets: Targets  # V = 2
-    counted: Tensor  # (R,), 0 for rows that only keep the processes together
 
 
 class TwoViewStep(Step):
@@ -110,7 +103,7 @@ class TwoViewStep(Step):
 
     def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
         """Take one step; see the class."""
-        self._check(method, batch)
+        check_mixing(self, method, batch, "division", "alasca_pl.methods.disc.DynamicThresholds")
         assert method.selector is not None
         selector = cast(DividesSamples, method.selector)
         selector.begin(progress.epoch)
@@ -164,20 +157,6 @@ class TwoViewStep(Step):
         terms |= numbered("selected", (weight > 0).to(losses.dtype).sum(dim=1) / batch_size)
         return StepResult(total, terms, tuple(unmixed), weight, losses.detach())
 
-    def _check(self, method: Method, batch: Batch) -> None:
-        if not hasattr(method.selector, "division"):
-            name = "none" if method.selector is None else type(method.selector).__name__
-            raise ValueError(
-                f"TwoViewStep needs a selector that divides samples, got {name}; "
-                "choose alasca_pl.methods.disc.DynamicThresholds"
-            )
-        if method.mixer is not None:
-            raise ValueError(
-                f"TwoViewStep mixes the inputs itself, got mixer {type(method.mixer).__name__}; set mixer to null"
-            )
-        if not batch.views:
-            raise ValueError("TwoViewStep needs a second view of each sample, but the batch has one; see Step.views")
-
     def _mixed(
         self,
         method: Method,
@@ -218,46 +197,3 @@ class TwoViewStep(Step):
         )
         order = torch.randperm(rows, generator=generator(self.seed, "two-view", step, number, view))
         return float(max(drawn, 1.0 - drawn)), order
-
-
-def mix_among(
-    image: Tensor,
-    everyone: Tensor,
-    used: Tensor,
-    everywhere: Tensor,
-    place: Tensor,
-    labels: Tensor,
-    indices: Tensor,
-    own: float,
-    order: Tensor,
-) -> _Mixture:
-    """Mix the used rows of this process with used rows of the global batch.
-
-    Args:
-        image: Images of this process, (B, C, H, W).
-        everyone: Those of the global batch, (G, C, H, W).
-        used: Which rows of this process are used, bool (B,).
-        everywhere: Which of the global batch are, bool (G,).
-        place: Where the rows of this process are in the global batch, int64 (B,).
-        labels: Labels that are used, of the global batch, int64 (G,).
-        indices: Indices of the samples, likewise.
-        own: Weight of a row's own image.
-        order: A permutation of the global batch; its used rows, in this order, are the partners of the used rows.
-
-    Returns:
-        The mixed rows; two that do not count if no row of this process is used, because every process must take part in the
-        forward pass.
-    """
-    order = order.to(place.device)
-    partner = torch.arange(len(everywhere), device=place.device)
-    partner[everywhere.nonzero().squeeze(1)] = order[everywhere[order]]
-    rows = used.nonzero().squeeze(1)
-    counted = torch.ones(len(rows), device=place.device)
-    if len(rows) == 0:
-        rows = torch.arange(min(2, len(image)), device=place.device)
-        counted = torch.zeros(len(rows), device=place.device)
-    mine, theirs = place[rows], partner[place[rows]]
-    both = torch.stack([mine, theirs])
-    weight = torch.tensor([[own], [1.0 - own]], device=place.device).expand(2, len(rows))
-    mixed = own * image[rows] + (1.0 - own) * everyone[theirs]
-    return _Mixture(mixed, Targets(labels[both], indices[both], weight), counted)
