@@ -79,6 +79,8 @@ PHASES: dict[str, tuple[str, ...]] = {
     "gce": ("criterion.truncate_below=0.5", "criterion.truncate_from=1"),
     "neighbours": ("selector.warmup_epochs=1", "selector.every=1"),
     "promix": ("selector.warmup_epochs=1", "step.ramp_epochs=1", "step.agreement_epochs=2", "step.unreliable_epochs=9"),
+    # Without weights from elsewhere.
+    "simifeat": ("selector.encoder.name=test_resnet", "selector.encoder.pretrained=false", "selector.encoder.size=32"),
     "pes": (
         "phases.refine_last_stage.start=1",
         "phases.refine_head=null",

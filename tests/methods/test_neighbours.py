@@ -147,3 +147,18 @@ def test_a_value_outside_its_range_is_named(name: str, value: object):
         NeighbourSelector(4, 2, 1, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"count must be .* at least 2, got 1"):
         NeighbourSelector(4, 2, 1, count=1, self_vote=True)
+
+
+def test_with_an_encoder_the_training_set_is_scanned_once_and_networks_share_the_selection():
+    features, label, wrong = planted(0)
+    encoder = torch.nn.Linear(2, 2)
+    selector = NeighbourSelector(120, 3, 2, warmup_epochs=2, encoder=encoder)
+    assert [epoch for epoch in range(20) if selector.scan_request(at(epoch)) is not None] == [2]
+    assert selector.scan_request(at(2)).encoder is encoder  # type: ignore[union-attr]
+    assert not list(selector.parameters()) and not any("encoder" in name for name in selector.state_dict())
+    selector.receive_scan(ScanResult(label, encoded=features[0]), at(2))
+    assert torch.equal(selector.kept.rows[:, 0], selector.kept.rows[:, 1])
+    own = NeighbourSelector(120, 3, 1, warmup_epochs=0)
+    own.receive_scan(ScanResult(label, features=features), at(0))
+    assert torch.equal(selector.kept.rows[:, :1], own.kept.rows)
+    assert selector.kept.rows[wrong].mean() < 0.5 < selector.kept.rows[~wrong].mean()

@@ -44,6 +44,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from alasca_pl.data.samples import RawData
     from alasca_pl.data.views import View
     from alasca_pl.models.backbones import Backbone
+    from alasca_pl.models.encoder import Encoder
     from alasca_pl.models.teacher import WeightAverage
     from alasca_pl.noise.model import NoiseModel
     from alasca_pl.steps.step import Step
@@ -54,7 +55,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
 
     classes = (
         Part, Step, Backbone, WeightAverage, NoiseModel, NoisyDataModule, BatchAugment, View, Optimizer, LRScheduler,
-        Phase,
+        Phase, Encoder,
     )  # fmt: skip
     loggers = (CSVLogger, make_wandb_logger, make_tensorboard_logger, make_mlflow_logger)
     return classes, (RawData, Backbone), (RunProgress, *loggers)

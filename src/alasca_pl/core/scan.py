@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class ScanRequest(NamedTuple):
@@ -14,10 +14,17 @@ class ScanRequest(NamedTuple):
     """Class probabilities of the main head."""
     features: bool = False
     """Input of the main head."""
+    encoder: nn.Module | None = None
+    """Another network, which the run does not train: from pixels in [0, 1], (B, C, H, W), to its features (B, E)."""
 
     def union(self, other: "ScanRequest") -> "ScanRequest":
-        """Everything that either request contains."""
-        return ScanRequest(*(one or two for one, two in zip(self, other)))
+        """Everything that either request contains; of two encoders the first."""
+        return ScanRequest(
+            self.losses or other.losses,
+            self.probs or other.probs,
+            self.features or other.features,
+            other.encoder if self.encoder is None else self.encoder,
+        )
 
 
 class ScanResult(NamedTuple):
@@ -33,8 +40,10 @@ class ScanResult(NamedTuple):
     """(M, N, D) float32."""
     head_weight: Tensor | None = None
     """(M, K, D) float32, weights of the main heads' linear layers; given with ``probs``."""
+    encoded: Tensor | None = None
+    """(N, E) float32, features of the encoder."""
 
     def of_network(self, number: int) -> "ScanResult":
         """The rows of one network, as if there were no other."""
-        label, *tables = self
-        return ScanResult(label, *(None if table is None else table[number : number + 1] for table in tables))
+        label, *tables, encoded = self
+        return ScanResult(label, *(None if table is None else table[number : number + 1] for table in tables), encoded)

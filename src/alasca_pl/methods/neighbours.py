@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from alasca_pl.core.distributed import from_rank_zero, rank
 from alasca_pl.core.parts import SampleSelector
@@ -86,7 +86,8 @@ class NeighbourSelector(SampleSelector):
     """Keeps the samples whose given label most of their nearest neighbours share.
 
     After a warm-up on all samples, the training set is scanned every few epochs, and neighbours are sought among the features
-    of each network, those before its main head. Between scans the selection does not change.
+    of each network, those before its main head. Between scans the selection does not change. With an encoder the training set is
+    scanned once, and all networks have the same selection.
 
     Args:
         num_samples: N.
@@ -98,6 +99,7 @@ class NeighbourSelector(SampleSelector):
         self_vote: Whether a sample votes for its own label, as in UCSC-REAL/SimiFeat; see ``neighbour_votes``.
         rule: ``vote`` keeps labels that no other label outvotes; ``mixture`` fits two Gaussians to the fractions of votes that
             labels have and keeps those that rather belong to the one with the higher mean.
+        encoder: Another network that gives the features, see ``ScanRequest.encoder``; None takes the run's own.
         seed: Of the mixtures' starts.
 
     Raises:
@@ -135,6 +137,7 @@ class NeighbourSelector(SampleSelector):
         count: int = 10,
         self_vote: bool = False,
         rule: Literal["vote", "mixture"] = "vote",
+        encoder: nn.Module | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -154,6 +157,8 @@ class NeighbourSelector(SampleSelector):
         self.self_vote = self_vote
         self.rule = rule
         self.seed = seed
+        # Not a submodule: it is neither trained nor part of the checkpoint.
+        self._encoder = [encoder]
         self.is_refreshed = False
         # One column per network: whether a sample is kept, and the fraction of votes for its label.
         self.kept = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
@@ -161,19 +166,22 @@ class NeighbourSelector(SampleSelector):
 
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         since = progress.epoch - self.warmup_epochs
+        if self._encoder[0] is not None:
+            return ScanRequest(encoder=self._encoder[0]) if since == 0 else None
         return ScanRequest(features=True) if since >= 0 and since % self.every == 0 else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         # The scan may have been requested by another part.
         if self.scan_request(progress) is None:
             return
-        assert result.features is not None
+        features = result.features if result.encoded is None else result.encoded.unsqueeze(0)
+        assert features is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
-        if not torch.isfinite(result.features).all():
+        if not torch.isfinite(features).all():
             raise ValueError(f"features before epoch {progress.epoch} are not finite; has the run diverged?")
-        count = result.features.shape[0]
+        count = self.kept.rows.shape[1]
         like = torch.cat([self.kept.rows, self.agreement.rows], dim=1)
-        rows = from_rank_zero(lambda: self._rows(result, progress), like)
+        rows = from_rank_zero(lambda: self._rows(features, result.label, progress), like)
         self.kept.fill(rows[:, :count])
         self.agreement.fill(rows[:, count:])
         self.is_refreshed = True
@@ -181,22 +189,22 @@ class NeighbourSelector(SampleSelector):
             for number, kept in enumerate(self.kept.rows.T):
                 log.info("network %d: selected %d of %d samples", number, int(kept.sum()), len(kept))
 
-    def _rows(self, result: ScanResult, progress: Progress) -> Tensor:
+    def _rows(self, features: Tensor, label: Tensor, progress: Progress) -> Tensor:
         """Whether each network keeps each sample, then the fractions of votes, (N, 2M)."""
-        assert result.features is not None
         kept, fractions = [], []
-        for number, features in enumerate(result.features):
-            votes = neighbour_votes(features, result.label, self.num_classes, self.count, self.self_vote)
-            fraction = agreement_of(votes, result.label)
+        for number, each in enumerate(features):
+            votes = neighbour_votes(each, label, self.num_classes, self.count, self.self_vote)
+            fraction = agreement_of(votes, label)
             if self.rule == "vote":
-                own = votes.gather(1, result.label.unsqueeze(1)).squeeze(1)
+                own = votes.gather(1, label.unsqueeze(1)).squeeze(1)
                 kept.append((own >= votes.max(dim=1).values).float())
             else:
                 seed = derive_seed(self.seed, "neighbours", number, progress.epoch)
                 posterior = two_component_posterior(fraction.numpy(), "high", reg_covar=1e-4, seed=seed)
                 kept.append(torch.from_numpy(posterior > 0.5).float())
             fractions.append(fraction)
-        return torch.stack([*kept, *fractions], dim=1)
+        times = self.kept.rows.shape[1] // len(features)
+        return torch.stack([*kept * times, *fractions * times], dim=1)
 
     def confidence(self, label: Tensor) -> Tensor | None:
         return self.agreement.rows.T if self.is_refreshed else None

@@ -26,6 +26,7 @@ def run_scan(
     request: ScanRequest,
     num_samples: int,
     forward_context: Callable[[], AbstractContextManager] = contextlib.nullcontext,
+    pixels: Callable[[Tensor], Tensor] = lambda image: image,
 ) -> ScanResult:
     """Scan the training set and collect what a request names.
 
@@ -40,6 +41,7 @@ def run_scan(
         request: What to collect.
         num_samples: N.
         forward_context: Wraps each forward pass, for mixed precision; results are float32 in any case.
+        pixels: From the images of batches to pixels in [0, 1], for an encoder.
 
     Returns:
         Rows in index order on the CPU, equal on all ranks.
@@ -54,14 +56,21 @@ def run_scan(
     losses = torch.zeros(count, num_samples, 1) if request.losses else None
     probs = torch.zeros(count, num_samples, num_classes) if request.probs else None
     features = torch.zeros(count, num_samples, size) if request.features else None
+    encoded: Tensor | None = None
+    encoder = [] if request.encoder is None else [request.encoder.to(device)]
+    trained = networks if any(request[:3]) else []
     seen = torch.zeros(num_samples, 1)
     observed = label.to(device)
-    with evaluating(*networks), torch.random.fork_rng(devices=[]):
+    with evaluating(*networks, *encoder), torch.random.fork_rng(devices=[]):
         for batch in tracked(batches, "scanning the training set"):
             index = batch.index.cpu()
             seen[index] = 1.0
             image = batch.image.to(device, dtype)
-            for number, network in enumerate(networks):
+            for other in encoder:
+                rows = other(pixels(image).float()).float().cpu()
+                encoded = torch.zeros(num_samples, rows.shape[1]) if encoded is None else encoded
+                encoded[index] = rows
+            for number, network in enumerate(trained):
                 with forward_context():
                     output = network(image)
                 logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
@@ -81,7 +90,12 @@ def run_scan(
             f"a scan of the training set did not reach {missing} of its {num_samples} samples; batches of the split "
             "'train' must contain each of them, with its position in the training split as index"
         )
-    for table in (losses, probs, features):
+    for other in encoder:
+        other.cpu()
+    if encoder and encoded is None:
+        # A rank without batches has seen no features, but takes part in the sum.
+        raise RuntimeError("a scan with an encoder needs at least one batch on each process")
+    for table in (losses, probs, features, None if encoded is None else encoded.unsqueeze(0)):
         for rows in table if table is not None else ():
             _sum_in_place(rows, device)
             if world_size() > 1:
@@ -91,6 +105,7 @@ def run_scan(
         losses=None if losses is None else losses.squeeze(2),
         probs=probs,
         features=features,
+        encoded=encoded,
         head_weight=torch.stack([weight.float().cpu() for weight in weights]) if request.probs else None,
     )
 

@@ -1,7 +1,9 @@
 """Scans of the training set before epochs, for the parts that request them."""
 
+import functools
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -70,6 +72,7 @@ class ScanCallback(L.Callback):
             union,
             len(label),
             trainer.precision_plugin.forward_context,
+            functools.partial(_pixels, mean=pl_module.facts.mean, std=pl_module.facts.std),
         )
         scanned = time.monotonic()
         for part, number in asking:
@@ -79,6 +82,12 @@ class ScanCallback(L.Callback):
         if trainer.is_global_zero:
             text = "epoch %d: scanned %d training samples in %.1f s, selected in %.1f s"
             log.info(text, progress.epoch + 1, len(label), scanned - start, end - scanned)
+
+
+def _pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Undo the normalisation of images (B, C, H, W)."""
+    scale, shift = (image.new_tensor(values).view(1, -1, 1, 1) for values in (std, mean))
+    return image * scale + shift
 
 
 def _first_scan(part: ScanningPart, max_epochs: int) -> int | None:
