@@ -45,5 +45,6 @@ class ScanResult(NamedTuple):
 
     def of_network(self, number: int) -> "ScanResult":
         """The rows of one network, as if there were no other."""
-        label, *tables, encoded = self
-        return ScanResult(label, *(None if table is None else table[number : number + 1] for table in tables), encoded)
+        tables = (self.losses, self.probs, self.features, self.head_weight)
+        rows = (None if table is None else table[number : number + 1] for table in tables)
+        return ScanResult(self.label, *rows, encoded=self.encoded)  # type: ignore[misc]

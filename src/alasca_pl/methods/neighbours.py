@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.methods.mixture import two_component_posterior
+from alasca_pl.methods.transition import consensus_matrix
 
 log = logging.getLogger(__name__)
 _EPS = 1e-8
@@ -82,6 +84,34 @@ def agreement_of(votes: Tensor, label: Tensor) -> Tensor:
     return own / votes.sum(dim=1).clamp_min(_EPS)
 
 
+def suspicious_by_rank(scores: Tensor, label: Tensor, precision: Tensor) -> Tensor:
+    """Mark in each class as many of the highest scores as labels of the class are wrong.
+
+    Args:
+        scores: See ``suspicion``, (N,).
+        label: Given labels, int64 (N,).
+        precision: For each class the probability that its given label is the true one, (K,). A fraction of wrong labels of 1 or
+            more counts as 0.95, of 0 or less as 0.05, as in UCSC-REAL/SimiFeat.
+
+    Returns:
+        bool (N,): scores that are at least the quantile of the rest.
+
+    Example:
+        >>> import torch
+        >>> scores, label = torch.tensor([0.1, 0.2, 0.3, 0.4, 5.0]), torch.tensor([0, 0, 0, 0, 1])
+        >>> suspicious_by_rank(scores, label, precision=torch.tensor([0.6, 0.5]))
+        tensor([False, False,  True,  True,  True])
+    """
+    marked = torch.zeros(len(label), dtype=torch.bool)
+    for number, right in enumerate(precision.tolist()):
+        wrong = 1.0 - right
+        wrong = 0.95 if wrong >= 1.0 else 0.05 if wrong <= 0.0 else wrong
+        members = label == number
+        if bool(members.any()):
+            marked[members] = scores[members] >= torch.quantile(scores[members].double(), 1.0 - wrong).float()
+    return marked
+
+
 class NeighbourSelector(SampleSelector):
     """Keeps the samples whose given label most of their nearest neighbours share.
 
@@ -97,7 +127,8 @@ class NeighbourSelector(SampleSelector):
         every: Epochs between scans.
         count: k, number of neighbours.
         self_vote: Whether a sample votes for its own label, as in UCSC-REAL/SimiFeat; see ``neighbour_votes``.
-        rule: ``vote`` keeps labels that no other label outvotes; ``mixture`` fits two Gaussians to the fractions of votes that
+        rule: ``vote`` keeps labels that no other label outvotes; ``rank`` drops in each class the most suspicious labels, as
+            many as ``consensus_matrix`` finds to be wrong there; ``mixture`` fits two Gaussians to the fractions of votes that
             labels have and keeps those that rather belong to the one with the higher mean.
         encoder: Another network that gives the features, see ``ScanRequest.encoder``; None takes the run's own.
         seed: Of the mixtures' starts.
@@ -136,7 +167,7 @@ class NeighbourSelector(SampleSelector):
         every: int = 5,
         count: int = 10,
         self_vote: bool = False,
-        rule: Literal["vote", "mixture"] = "vote",
+        rule: Literal["vote", "rank", "mixture"] = "vote",
         encoder: nn.Module | None = None,
         seed: int = 0,
     ) -> None:
@@ -148,8 +179,8 @@ class NeighbourSelector(SampleSelector):
         least = 2 if self_vote else 1
         if not (isinstance(count, int) and count >= least):
             raise ValueError(f"count must be a whole number of at least {least}, got {count}; the authors take 10")
-        if rule not in ("vote", "mixture"):
-            raise ValueError(f"unknown rule {rule!r}; choose one of vote, mixture")
+        if rule not in ("vote", "rank", "mixture"):
+            raise ValueError(f"unknown rule {rule!r}; choose one of vote, rank, mixture")
         self.num_classes = num_classes
         self.warmup_epochs = warmup_epochs
         self.every = every
@@ -198,6 +229,8 @@ class NeighbourSelector(SampleSelector):
             if self.rule == "vote":
                 own = votes.gather(1, label.unsqueeze(1)).squeeze(1)
                 kept.append((own >= votes.max(dim=1).values).float())
+            elif self.rule == "rank":
+                kept.append((~suspicious_by_rank(suspicion(votes, label), label, self._precision(each, label))).float())
             else:
                 seed = derive_seed(self.seed, "neighbours", number, progress.epoch)
                 posterior = two_component_posterior(fraction.numpy(), "high", reg_covar=1e-4, seed=seed)
@@ -205,6 +238,13 @@ class NeighbourSelector(SampleSelector):
             fractions.append(fraction)
         times = self.kept.rows.shape[1] // len(features)
         return torch.stack([*kept * times, *fractions * times], dim=1)
+
+    def _precision(self, features: Tensor, label: Tensor) -> Tensor:
+        """For each class the probability that its given label is the true one, (K,)."""
+        found = consensus_matrix(features.numpy(), label.numpy(), self.num_classes, self.seed)
+        frequency = torch.bincount(label, minlength=self.num_classes) / len(label)
+        right = torch.as_tensor(found.prior * np.diag(found.matrix)).float()
+        return right / frequency.clamp_min(_EPS)
 
     def confidence(self, label: Tensor) -> Tensor | None:
         return self.agreement.rows.T if self.is_refreshed else None
