@@ -16,7 +16,7 @@ test:  ## Fast tests
 	uv run pytest
 
 test-slow:  ## Tests that take minutes
-	uv run pytest -n 0 -m slow
+	uv run pytest --dist loadgroup -m slow
 
 smoke:  ## One tiny run through the real command
 	uv run alasca-train trainer=smoke

@@ -48,6 +48,19 @@ def networks_of(method: str) -> int:
     return composed(f"method={method}")["num_networks"]
 
 
+def one_of_each_kind() -> list[str]:
+    """The first method of those that fill the same slots, have the same step and the same number of networks.
+
+    For what depends on these only, such as which parts of a run meet; formulas differ within a kind.
+    """
+    kinds: dict[Any, str] = {}
+    for method in METHODS:
+        filled = parts_of(method)
+        slots = frozenset(path.partition(".")[0] for path in filled)
+        kinds.setdefault((slots, filled["step"]["_target_"], networks_of(method)), method)
+    return list(kinds.values())
+
+
 def noise_rates() -> list[tuple[str, str]]:
     """Methods that need the noise rate, with the slot that does."""
     return [(method, slot) for method in METHODS for slot, node in parts_of(method).items() if "noise_rate" in node]

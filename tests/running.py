@@ -128,6 +128,13 @@ def at_once(method: str) -> tuple[str, ...]:
     return tuple(f"{start[1]}=0" for start in starts if start)
 
 
+# Tests that start commands and hit them at certain moments: one at a time, whatever runs beside it (``--dist loadgroup``).
+timed = pytest.mark.xdist_group("timed")
+
+# Storms at random are as large as docs/reliability.md tells with this variable, else as large as each change can afford.
+FULL_STORMS = os.environ.get("ALASCA_STORMS") == "full"
+
+
 def slow_unless(fast: Collection[str], names: Iterable[str]) -> list[Any]:
     """Parameters for pytest of which only some belong to the fast tests."""
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]

@@ -12,7 +12,7 @@ import torch
 from alasca_pl.core.errors import UserError
 from alasca_pl.runs import training_run as runs
 from alasca_pl.runs.load import load_run
-from running import config_for, train, train_killed
+from running import FULL_STORMS, config_for, train, train_killed
 
 SMALL = ("epochs=1", "data.max_train_samples=64", "data.max_test_samples=32", "data.num_val=32", "alasca=paper")
 LONGER = ("epochs=2", *SMALL[1:])
@@ -155,7 +155,7 @@ def test_a_few_corruptions(original, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_many_corruptions(original, tmp_path):
-    _assert_well(tally(original, tmp_path, 300, seed=0))
+    _assert_well(tally(original, tmp_path, 300 if FULL_STORMS else 120, seed=0))
 
 
 def _momentum_of(content):

@@ -18,7 +18,9 @@ from alasca_pl.core.folder_lock import FolderLock
 from alasca_pl.runs import prepared as runs_prepared
 from alasca_pl.runs import training_run as runs
 from alasca_pl.training.callbacks import checkpoints
-from running import TINY, assert_same_bits, checkpoint, command
+from running import TINY, assert_same_bits, checkpoint, command, timed
+
+pytestmark = timed
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

@@ -12,9 +12,9 @@ from pathlib import Path
 import lightning as L
 import pytest
 
-from running import TINY, assert_same_bits, checkpoint
+from running import TINY, assert_same_bits, checkpoint, timed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), timed]
 
 TESTS = Path(__file__).parents[1]
 LAUNCHERS = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")

@@ -19,9 +19,9 @@ import lightning as L
 import pytest
 from test_interrupts import WHILE_IMPORTING
 
-from running import assert_same_bits, checkpoint
+from running import assert_same_bits, checkpoint, timed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), timed]
 
 TESTS = Path(__file__).parents[1]
 QUICK = (
@@ -137,7 +137,7 @@ def wait_until_gone(folder: Path, seconds: float = 30.0) -> float:
 def test_of_twelve_runs_four_fail_and_the_second_call_runs_exactly_those(tmp_path):
     words = {3: "raises", 5: "exits", 8: "killed", 10: "hangs"}
     line = [
-        "sweep=a", *QUICK, "epochs=3", "seed=range(12)", "hydra.launcher.timeout=90", "hydra.launcher.grace=2",
+        "sweep=a", *QUICK, "epochs=3", "seed=range(12)", "hydra.launcher.timeout=45", "hydra.launcher.grace=2",
         BEHAVE.format(words=json.dumps(words).replace('"', ""), seconds=0),
     ]  # fmt: skip
     sweep = tmp_path / "sweeps" / "a"
@@ -149,7 +149,7 @@ def test_of_twelve_runs_four_fail_and_the_second_call_runs_exactly_those(tmp_pat
     assert reasons.keys() == words.keys()
     assert "this job raises" in reasons[3]
     assert "its record does not say that it has finished" in reasons[5] or "status" in reasons[5]
-    assert "SIGKILL" in reasons[8] and "no end after 90 s" in reasons[10]
+    assert "SIGKILL" in reasons[8] and "no end after 45 s" in reasons[10]
     before = starts(sweep)
     assert set(before.values()) == {1} and len(before) == 12
     ended(start(tmp_path, *line), 1)

@@ -16,7 +16,9 @@ from alasca_pl.cli.sweep_arguments import sweep_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps import pool
 from hydra_plugins.alasca_launcher import portable_override
-from running import Outcome, command
+from running import Outcome, command, timed
+
+pytestmark = timed
 
 QUICK = ("trainer=smoke", "callbacks=quiet", "hydra.launcher.view=lines")
 

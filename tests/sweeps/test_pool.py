@@ -15,6 +15,9 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.lock import JobLock, is_held
 from alasca_pl.sweeps.pool import Settings
+from running import FULL_STORMS, timed
+
+pytestmark = timed
 
 SWEEP = Path(__file__).with_name("fakes.py")
 
@@ -143,7 +146,7 @@ def test_a_job_has_its_own_environment(tmp_path, monkeypatch):
     assert "SLURM_" not in text and "PL_GLOBAL_SEED" not in text
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20 if FULL_STORMS else 8, marks=pytest.mark.slow)])
 def test_a_sweep_whose_parent_is_killed_runs_each_job_once_in_the_end(tmp_path, kills):
     number, seconds = 4 * kills, 0.5
     rng, begin = random.Random(7), time.monotonic()

@@ -15,6 +15,9 @@ from alasca_pl.sweeps.pool import Settings
 from alasca_pl.sweeps.process import job_environment
 from alasca_pl.sweeps.slurm import ClusterJob, run_on_cluster
 from alasca_pl.sweeps.view import make_view
+from running import timed
+
+pytestmark = timed
 
 
 def run(sweep: Path, jobs: list[Job], **settings):
