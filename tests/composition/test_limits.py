@@ -2,7 +2,7 @@
 
 import pytest
 
-from running import SMALLER, assert_same_bits, checkpoint, method_overrides, train
+from running import SMALLER, assert_same_bits, checkpoint, method_overrides, slow_unless, train
 
 # Method, its limit, and the number of networks of plain cross-entropy that it then is.
 LIMITS = {
@@ -15,7 +15,22 @@ LIMITS = {
     "strength 0": ("har", ("regularizers.har.strength=0",), 1),
     # Every sample is a medoid of its own and stands for itself alone.
     "all of them medoids": ("crust", ("selector.fraction=1", "selector.radius=1e-30", "mixer.start_epoch=9"), 1),
+    "forget rate and agreement 0": ("jocor", ("selector.noise_rate=0", "regularizers.agreement.strength=0"), 2),
+    "forget rate 0 and no disagreement asked for": (
+        "co_teaching_plus",
+        ("selector.noise_rate=0", "selector.start_epoch=9"),
+        2,
+    ),
+    "no confidence and no sieve": ("cores2", ("criterion.strength=0", "selector.start_epoch=9"), 1),
+    "before the first look at neighbours": ("neighbours", ("selector.warmup_epochs=9",), 1),
+    "before the first phase": (
+        "pes",
+        ("phases.refine_last_stage.start=7", "phases.select.start=9", "selector.start_epoch=9"),
+        1,
+    ),
 }
+FAST = ("forget rate 0", "estimate not yet due", "threshold 0", "threshold 0, exchanged", "within warm-up", "noise rate 0",
+        "strength 0", "all of them medoids")  # fmt: skip
 SIZE = (*SMALLER, "model.norm=batch", "alasca=none")
 
 
@@ -33,7 +48,7 @@ def plain(tmp_path_factory):
     return {number: weights(folder / str(number)) for number in (1, 2)}
 
 
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", slow_unless(FAST, LIMITS))
 def test_a_method_at_its_limit_is_cross_entropy(tmp_path, plain, limit):
     method, overrides, networks = LIMITS[limit]
     train(tmp_path / "run", *SIZE, *method_overrides(method), *overrides)
