@@ -10,7 +10,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.methods.loss_correction import LossCorrection
-from alasca_pl.methods.transition import anchor_matrix, dual_t_matrix
+from alasca_pl.methods.transition import anchor_matrix, consensus_matrix, dual_t_matrix
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0]] * 3, dtype=torch.float64)
 EACH = Targets.unmixed(torch.arange(3), torch.arange(3))
@@ -117,6 +117,19 @@ def test_an_estimate_is_made_once_and_used_from_then_on(estimator: str, agreemen
     assert criterion.matrix.tolist() == expected.tolist()
     given = LossCorrection(3, matrix=expected.tolist())
     torch.testing.assert_close(criterion(LOGITS, EACH, at(4)), given(LOGITS, EACH, at(4)))
+
+
+def test_a_consensus_is_made_from_features():
+    criterion = LossCorrection(3, estimator="consensus", estimate_epoch=3)
+    assert criterion.scan_request(at(3)) == ScanRequest(features=True)
+    true = torch.arange(600) % 3
+    label = torch.where(torch.arange(600) % 5 == 0, (true + 1) % 3, true)
+    features = F.one_hot(true, 3) + 0.1 * torch.rand(1, 600, 3, generator=torch.Generator().manual_seed(0))
+    criterion.receive_scan(ScanResult(label, features=features), at(3))
+    expected = consensus_matrix(features[0].numpy(), label.numpy(), 3).matrix
+    assert criterion.matrix.dtype == torch.float64
+    assert criterion.matrix.numpy() == pytest.approx(expected, abs=1e-6)
+    assert criterion.matrix.diagonal().tolist() == pytest.approx([0.8] * 3, abs=0.08)
 
 
 @pytest.mark.parametrize("correction", ["forward", "backward"])

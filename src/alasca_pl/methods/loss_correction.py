@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.distributed import rank
+from alasca_pl.core.distributed import from_rank_zero, rank
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.numerics import full_precision, label_log_prob
 from alasca_pl.core.parts import Criterion, ScanningPart
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress, Targets
-from alasca_pl.methods.transition import anchor_matrix, dual_t_matrix
+from alasca_pl.methods.transition import anchor_matrix, consensus_matrix, dual_t_matrix
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class LossCorrection(ScanningPart, Criterion):
         num_classes: K.
         correction: See above.
         matrix: K rows of K probabilities, or ``estimated``: from one scan of the training set before ``estimate_epoch``.
-        estimator: ``anchor`` or ``dual_t``, see ``anchor_matrix`` and ``dual_t_matrix``.
+        estimator: ``anchor``, ``dual_t`` or ``consensus``, see ``anchor_matrix``, ``dual_t_matrix`` and ``consensus_matrix``.
         percentile: See ``anchor_matrix``.
         estimate_epoch: Epoch, from 0, before which the matrix is estimated. Once wrong labels are memorised, estimates are close
             to the identity.
@@ -69,21 +69,22 @@ class LossCorrection(ScanningPart, Criterion):
     """
 
     first_scan_option = "estimate_epoch"
+    _place: Tensor
 
     def __init__(
         self,
         num_classes: int,
         correction: Literal["forward", "backward", "reweight"] = "forward",
         matrix: Literal["estimated"] | Sequence[Sequence[float]] = "estimated",
-        estimator: Literal["anchor", "dual_t"] = "anchor",
+        estimator: Literal["anchor", "dual_t", "consensus"] = "anchor",
         percentile: float | None = 97.0,
         estimate_epoch: int = 20,
     ) -> None:
         super().__init__()
         if correction not in ("forward", "backward", "reweight"):
             raise ValueError(f"unknown correction {correction!r}; choose one of forward, backward, reweight")
-        if estimator not in ("anchor", "dual_t"):
-            raise ValueError(f"unknown estimator {estimator!r}; choose one of anchor, dual_t")
+        if estimator not in ("anchor", "dual_t", "consensus"):
+            raise ValueError(f"unknown estimator {estimator!r}; choose one of anchor, dual_t, consensus")
         if percentile is not None and not 0.0 < percentile <= 100.0:
             raise ValueError(f"percentile must lie in (0, 100], got {percentile}; null lets all samples compete")
         if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
@@ -100,25 +101,38 @@ class LossCorrection(ScanningPart, Criterion):
         self.matrix: Tensor | None = None
         """(K, K) float64, or None before an estimate."""
         self._inverse: Tensor | None = None
+        # Only gives the device on which the ranks can communicate.
+        self.register_buffer("_place", torch.zeros(num_classes, num_classes), persistent=False)
         if not isinstance(matrix, str):
             self._set(torch.from_numpy(checked_matrix(matrix, num_classes)))
 
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         due = self.matrix is None and progress.epoch >= self.estimate_epoch
-        return ScanRequest(probs=True) if due else None
+        needs_features = self.estimator == "consensus"
+        return ScanRequest(probs=not needs_features, features=needs_features) if due else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         # The scan may have been requested by another part.
         if self.scan_request(progress) is None:
             return
-        assert result.probs is not None
-        probs, label = result.probs[0].double().numpy(), result.label.numpy()
-        dual = self.estimator == "dual_t"
-        matrix = dual_t_matrix(probs, label, self.percentile) if dual else anchor_matrix(probs, self.percentile)
-        self._set(torch.from_numpy(matrix))
+        # A fit depends on libraries and threads, the others do not.
+        fitted = self.estimator == "consensus"
+        matrix = from_rank_zero(lambda: self._estimate(result), self._place) if fitted else self._estimate(result)
+        self._set(matrix.cpu().double())
         if rank() == 0:
             kept = 100.0 * float(matrix.diagonal().mean())
             log.info("estimated before epoch %d that a class keeps %.1f%% of its labels", progress.epoch, kept)
+
+    def _estimate(self, result: ScanResult) -> Tensor:
+        label = result.label.numpy()
+        if self.estimator == "consensus":
+            assert result.features is not None
+            return torch.from_numpy(consensus_matrix(result.features[0].numpy(), label, len(self._place)).matrix)
+        assert result.probs is not None
+        probs = result.probs[0].double().numpy()
+        dual = self.estimator == "dual_t"
+        matrix = dual_t_matrix(probs, label, self.percentile) if dual else anchor_matrix(probs, self.percentile)
+        return torch.from_numpy(matrix)
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)

@@ -51,7 +51,7 @@ class TransitionRevision(LossCorrection):
         num_classes: int,
         revise_epoch: int = 100,
         lr: float = 5e-7,
-        estimator: Literal["anchor", "dual_t"] = "anchor",
+        estimator: Literal["anchor", "dual_t", "consensus"] = "anchor",
         percentile: float | None = 97.0,
         estimate_epoch: int = 20,
     ) -> None:
