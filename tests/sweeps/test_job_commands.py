@@ -12,6 +12,7 @@ from alasca_pl.cli.arguments import ordered, quote_paths
 from alasca_pl.core.overrides import in_quotes, option_name, passed_on, quoted
 from hydra_plugins.alasca_launcher import LocalLauncher, portable_override
 from hydra_plugins.alasca_sweeper import given_options
+from running import FULL_STORMS
 
 PIECES = [*"ab1 '\"\\=,[](){}$:~#@!%&*?|;<>é日-+._", "${", "\\${", "\\\\", "${oc.env:HOME}", "null", "true", "1e3"]
 NASTY = 'it\'s a [1], {b: "c"} = (d)\\e ${seed} é~\\'
@@ -42,7 +43,7 @@ def _launcher(overrides=()):
 
 def test_folder_and_checkpoint_of_a_job_are_taken_as_they_are():
     job = SimpleNamespace(overrides=["seed=1"])
-    for name in _names(1000):
+    for name in _names(1000 if FULL_STORMS else 200):
         folder, checkpoint = Path("/sweeps", name), Path("/sweeps", name, "last.ckpt")
         command = _launcher()._command(job, SimpleNamespace(path=folder), checkpoint)
         # The job quotes what it gets once more, as what a user types.
@@ -53,7 +54,7 @@ def test_folder_and_checkpoint_of_a_job_are_taken_as_they_are():
 
 
 def test_a_value_is_written_such_that_a_single_run_takes_the_same():
-    for name in _names(1000):
+    for name in _names(1000 if FULL_STORMS else 200):
         for item in (f"data.root={quoted(name)}", f"data.root={in_quotes(name)}"):
             parsed = OverridesParser.create().parse_override(item)
             again = portable_override(item)
