@@ -91,6 +91,8 @@ PHASES: dict[str, tuple[str, ...]] = {
     "jocor": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
     "nls": ("criterion.warmup_epochs=1",),
     "peer_loss": ("criterion.warmup_epochs=1",),
+    # Closer to the identity, so that networks learn something in a few steps.
+    "volminnet": ("criterion.start=-4", "criterion.lr=0.1"),
     "t_revision": ("criterion.estimate_epoch=1", "criterion.revise_epoch=2"),
 }
 _ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}
