@@ -65,7 +65,8 @@ def test_decisions_are_read_and_applied_and_nothing_else_changes(tmp_path: Path)
         ({"path": "images/x.png"}, "the image with this index is"),
         ({"given_label": "emu"}, "its given label is"),
         ({"decision": "change"}, "unknown decision 'change'"),
-        ({"decision": "relabel", "label": "emu"}, "unknown label 'emu'"),
+        ({"decision": "relabel", "label": "emu"}, f"unknown label 'emu'.*choose one of {', '.join(NAMES)}"),
+        ({"decision": "relabel", "label": f"{NAMES[0]}x"}, f"did you mean {NAMES[0]}?"),
         ({"decision": "relabel"}, "needs another label than the given one"),
     ],
 )
@@ -83,11 +84,36 @@ def test_files_that_hold_no_decisions_are_refused(tmp_path: Path):
         read_decisions(write(tmp_path / "a.csv", keep, keep), audit)
     with pytest.raises(UserError, match="holds no decision"):
         read_decisions(write(tmp_path / "b.csv"), audit)
-    (tmp_path / "c.csv").write_text("path,label\n")
-    with pytest.raises(UserError, match=r"lacks the column\(s\) index"):
+    (tmp_path / "c.csv").write_text("label\n")
+    with pytest.raises(UserError, match=r"lacks the column\(s\) index, split, decision; .*path, decision, label"):
         read_decisions(tmp_path / "c.csv", audit)
     with pytest.raises(UserError, match="another number of values"):
         read_decisions(write(tmp_path / "d.csv", "a,b"), audit)
+
+
+def test_a_table_by_hand_names_images_by_their_paths(tmp_path: Path):
+    audit, _ = make_audit(40)
+    given = audit.suspects.given
+    other = NAMES[(given[5] + 1) % 3]
+    file = tmp_path / "d.csv"
+    file.write_text(f"path,decision,label\n{audit.name(5)},relabel,{other}\n{audit.name(2)},keep,\n")
+    decisions = read_decisions(file, audit)
+    assert decisions.place.tolist() == [5, 2]
+    assert decisions.label.tolist() == [NAMES.index(other), given[2]]
+    file.write_text(f"path,decision,label\n{audit.name(5)}x,drop,\n")
+    with pytest.raises(UserError, match=f"line 2: the audit has no image '{audit.name(5)}x'.*did you mean"):
+        read_decisions(file, audit)
+
+
+def test_no_more_decisions_are_promised_than_there_are_labels(tmp_path: Path):
+    audit, true = make_audit(300)
+    few = review(audit, answers(audit, true, np.arange(60)))
+    assert (few.undecided, few.per_hour) == (240, 720)
+    assert "the 240 labels that are not decided, less than an hour's work, hold at most" in "\n".join(
+        lines_of_review(few)
+    )
+    many = replace(few, per_hour=100)
+    assert "another hour, 100 decisions, finds at most" in "\n".join(lines_of_review(many))
 
 
 def test_the_pace_is_the_median_time_without_pauses(tmp_path: Path):

@@ -164,7 +164,7 @@ def test_a_wrong_number_in_any_file_is_named(tmp_path):
     cell = document.tables[0].rows[1][3]
     plant(folder / "report.md", cell, "99.99 ± 0.01 (3)")
     assert verify(folder) == [
-        f"report.md, line 12 (ce), symmetric, 0.5: printed '99.99 ± 0.01 (3)', the records give {cell!r}"
+        f"report.md, line 23 (ce), symmetric, 0.5: printed '99.99 ± 0.01 (3)', the records give {cell!r}"
     ]
     plant(folder / "report.md", "99.99 ± 0.01 (3)", cell)
     full = document.tables[0].data[1][4]
@@ -282,3 +282,29 @@ def test_markdown_has_no_heading_without_content(tmp_path):
     make_tree(tmp_path / "runs", methods=["ce"])
     text = markdown(write_report(find_runs([tmp_path / "runs"]), Question(), pictures=False))
     assert "Training curves" not in text and "## Cost" in text
+
+
+def test_the_first_lines_say_what_was_run(tmp_path):
+    for seed in (0, 1):
+        make_run(tmp_path / "runs" / f"a{seed}", seed=seed)
+        make_run(tmp_path / "runs" / f"b{seed}", seed=seed, kind="asymmetric", rate=0.4)
+    found = find_runs([str(tmp_path / "runs")])
+    document = write_report(found, Question(rows=("alasca",), cols=("noise",)), pictures=False)
+    first = document.sections[0]
+    assert first.heading == "What was run"
+    lines = first.blocks[0].items
+    assert {"epochs: 6", "epochs that a mean of the last covers: 3"} <= set(lines)
+    assert "noise: symmetric, nominal rate 0.5, asymmetric, nominal rate 0.4" in lines
+    assert any(line.startswith("data: ") for line in lines)
+    assert any(line.startswith("wrong training labels: ") for line in lines)
+
+
+def test_what_is_let_pass_includes_what_follows_it(tmp_path):
+    for seed, epochs in ((0, 6), (1, 8)):
+        config = {"epochs": epochs, "trainer": {"max_epochs": epochs}}
+        make_run(tmp_path / "runs" / f"a{seed}", seed=seed, config=config)
+    question = Question(rows=("alasca",), cols=("noise",))
+    with pytest.raises(UserError, match=r"epochs \(6, 8\); trainer\.max_epochs \(6, 8\).*\(allow=epochs\)"):
+        write_report(find_runs([str(tmp_path / "runs")]), question, pictures=False)
+    allowed = Question(rows=("alasca",), cols=("noise",), allow=("epochs",))
+    assert write_report(find_runs([str(tmp_path / "runs")]), allowed, pictures=False)

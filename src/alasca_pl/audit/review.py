@@ -62,6 +62,7 @@ class Review:
         why_no_total: Why there is none.
         next_hour: Wrong labels that another hour would find, by the last decided ones in the order of suspicion.
         per_hour: Number of decisions in an hour.
+        undecided: Number of labels without a decision.
         pays: Whether another hour is expected to find at least one; None if unknown.
         transition: P(given j | true i), (K, K), from the random sample; None without a total. Rows without samples are those
             of correct labels.
@@ -77,6 +78,7 @@ class Review:
     why_no_total: str
     next_hour: Total | None
     per_hour: float
+    undecided: int
     pays: bool | None
     transition: Array | None
     transition_counts: npt.NDArray[np.int64]
@@ -136,6 +138,7 @@ def review(audit: Audit, decisions: Decisions) -> Review:
         why_no_total=why,
         next_hour=next_hour,
         per_hour=per_hour,
+        undecided=int((state == -1).sum()),
         pays=pays,
         transition=transition,
         transition_counts=rows,

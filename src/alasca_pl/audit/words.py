@@ -72,10 +72,15 @@ def lines_of_review(review: Review) -> list[str]:
     if review.next_hour is None:
         lines.append("what another hour would find: decide on at least 10 labels to learn it")
     else:
-        pace = f"{round(review.per_hour):,} decisions"
         verdict = "" if review.pays else "; it is expected to pay nothing"
-        lines.append(f"another hour, {pace}, finds at most {_total(review.next_hour)} wrong labels{verdict}")
+        lines.append(f"{_next(review)} at most {_total(review.next_hour)} wrong labels{verdict}")
     return lines
+
+
+def _next(review: Review) -> str:
+    if review.undecided <= review.per_hour:
+        return f"the {review.undecided:,} labels that are not decided, less than an hour's work, hold"
+    return f"another hour, {round(review.per_hour):,} decisions, finds"
 
 
 def matrix_text(review: Review, class_names: Sequence[str]) -> str:

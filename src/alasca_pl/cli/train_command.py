@@ -93,8 +93,8 @@ def _train(cfg: DictConfig) -> float | None:
         check_early(config)
         check_devices(config)
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            is_new = "" if is_compiled("torch") else " for the first time, which may take a minute"
-            say(f"alasca-train: loading PyTorch{is_new} ...", file=sys.stderr, flush=True)
+            slow = "" if is_compiled("torch") else ", which may take a minute because it is not compiled yet"
+            say(f"alasca-train: loading PyTorch{slow} ...", file=sys.stderr, flush=True)
         deferred.install()
         # Imported late, so that a wrong option is reported at once.
         from alasca_pl.report.summary import render

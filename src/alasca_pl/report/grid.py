@@ -288,7 +288,7 @@ def _check_differences(runs: Sequence[SavedRun], question: Question) -> list[tup
     values = [columns[name] for name in free]
     values += [[comparable(value_of(run, key)) for run in runs] for key in question.keys if key != RULE]
     outside = {name for name in differing - free if columns[name] not in values}
-    allowed = {name for name in outside if belongs(name, question.allow)}
+    allowed = _allowed(outside, columns, question.allow)
     _refuse(outside - allowed, columns, "outside rows, columns and seed")
     cells: dict[str, list[int]] = {}
     keys = [key for key in question.keys if key != RULE]
@@ -304,18 +304,29 @@ def _check_differences(runs: Sequence[SavedRun], question: Question) -> list[tup
         }
         own = [seeds[place] for place in places]
         wrong = {name for name, column in inside.items() if column != own}
-        let_pass |= {name for name in wrong if belongs(name, question.allow)}
+        let_pass |= _allowed(wrong, inside, question.allow)
         _refuse(wrong - let_pass, inside, "within one cell")
     return [(name, _values(columns[name])) for name in sorted(let_pass)]
 
 
+def _allowed(names: set[str], columns: Mapping[str, Sequence[str]], allow: Sequence[str]) -> set[str]:
+    """Those that are let pass, with those that follow one of them in all runs, as trainer.max_epochs follows epochs."""
+    own = {name for name in names if belongs(name, allow)}
+    values = [columns[name] for name in own]
+    return {name for name in names if columns[name] in values}
+
+
 def _refuse(names: set[str], columns: Mapping[str, Sequence[str]], where: str) -> None:
     if names:
+        # Of those that follow each other the shortest.
+        leading: dict[str, str] = {}
+        for name in sorted(names, key=lambda name: (len(name), name)):
+            leading.setdefault(repr(columns[name]), name)
         listing = "; ".join(f"{name} ({_values(columns[name])})" for name in sorted(names))
-        first = min(names)
+        first, every = min(leading.values()), ",".join(sorted(leading.values()))
         raise UserError(
             f"these runs differ {where}: {listing}; make it a row or column (rows=...,{first}), keep to one value "
-            f"(where={first}=VALUE), or let it pass and be said on the page (allow={first})"
+            f"(where={first}=VALUE), or let it pass and be said on the page (allow={every})"
         )
 
 

@@ -8,6 +8,7 @@ from alasca_pl.report.document import Block, Code, Document, Items, Section, Tab
 from alasca_pl.report.grid import SELECTS, Grid, Label, Question, build_grid, label_text
 from alasca_pl.report.keys import text_of
 from alasca_pl.report.missing import missing_runs
+from alasca_pl.report.origin import what_was_run
 from alasca_pl.report.paper import CITATION, PROTOCOL, paper_number, settings_of
 from alasca_pl.report.pictures import against, confidence, curves, norms, picture
 from alasca_pl.report.plots import draw_differences
@@ -34,6 +35,7 @@ def write_report(found: Found, question: Question, pictures: bool = True) -> Doc
     if _pairs(others) <= _pairs(of_alasca):
         others = []
     sections = [
+        Section("What was run", [Items(what_was_run(grid))]),
         Section("Results", _results(grid, len(found.aside))),
         Section("Beside the paper's numbers", _beside_paper(grid)),
         Section("Gain of ALASCA", _differences(grid, of_alasca, "gains", pictures)),
