@@ -139,7 +139,9 @@ def state_of_the_process():
 
 def test_same_bits_as_the_command_and_the_process_is_left_as_it_was(tmp_path):
     words = ["data.max_train_samples=64", "model.backbone.width=4", "callbacks=quiet", "epochs=2", "seed=3"]
-    done = command(tmp_path, "method=elr", "trainer.deterministic=true", "threads=1", *words, "hydra.run.dir=typed")
+    done = command(
+        tmp_path, "method=elr", "trainer.deterministic=true", "threads=1", *words, "hydra.run.dir=typed", draws=True
+    )
     assert done.code == 0, done.err
     # Values that a fresh process does not have.
     with (

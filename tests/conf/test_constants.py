@@ -36,7 +36,7 @@ def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
 def entries_of(method: str) -> dict[str, Any]:
     """Entries as the method's file and those that it builds on state them."""
     content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "method" / f"{method}.yaml"))
-    based = [name for name in content.get("defaults", []) if isinstance(name, str)]
+    based = [name for name in content.get("defaults", []) if isinstance(name, str) and name != "_self_"]
     return {
         **{name: entry for base in based for name, entry in entries_of(base).items()},
         **content.get("constants", {}),

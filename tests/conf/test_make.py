@@ -19,19 +19,19 @@ CE = {"_target_": "alasca_pl.methods.cross_entropy.CrossEntropy"}
 class WeightedSum(Criterion):
     """A loss made of losses."""
 
-    def __init__(self, first: Criterion, others: Sequence[Criterion], weights: dict[str, float]) -> None:
+    def __init__(self, first: Criterion, rest: Sequence[Criterion], weights: dict[str, float]) -> None:
         super().__init__()
         self.first = first
-        self.others = torch.nn.ModuleList(others)
+        self.rest = torch.nn.ModuleList(rest)
         self.weights = weights
 
     def observe(self, logits, index) -> None:
-        for part in (self.first, *self.others):
+        for part in (self.first, *self.rest):
             part.observe(logits, index)
 
     def forward(self, view: StepView, targets: Targets, progress: Progress) -> torch.Tensor:
         total = self.weights["first"] * self.first(view, targets, progress)
-        return total + self.weights["others"] * sum(part(view, targets, progress) for part in self.others)
+        return total + self.weights["rest"] * sum(part(view, targets, progress) for part in self.rest)
 
 
 class Holder:
@@ -42,24 +42,24 @@ class Holder:
 NODE = {
     "_target_": f"{__name__}.WeightedSum",
     "first": ELR,
-    "others": [CE, {**ELR, "strength": 1.0}],
-    "weights": {"first": 0.5, "others": 2.0},
+    "rest": [CE, {**ELR, "strength": 1.0}],
+    "weights": {"first": 0.5, "rest": 2.0},
 }
 
 
 def test_the_terms_of_a_composite_loss_are_offered_the_size_of_the_data():
     loss = make(NODE, num_samples=7, num_classes=4, seed=3)
-    tables = [buffer for part in (loss.first, loss.others[1]) for buffer in part.children()]
+    tables = [buffer for part in (loss.first, loss.rest[1]) for buffer in part.children()]
     assert len(tables) == 2
     assert [tuple(table.rows.shape) for table in tables] == [(7, 4), (7, 4)]
-    assert loss.weights == {"first": 0.5, "others": 2.0}
+    assert loss.weights == {"first": 0.5, "rest": 2.0}
 
 
 def test_a_composite_loss_is_built_into_a_module():
     facts = DataFacts("toy", 4, 7, (1, 8, 8), "0" * 64, tuple("0123"), (0.5,), (0.25,))
     config = config_for("method=ce", "alasca=none") | {"criterion": NODE}
     criterion = build_module(config, facts).method.criteria[0]
-    assert [type(part).__name__ for part in criterion.others] == ["CrossEntropy", "EarlyLearningRegularization"]
+    assert [type(part).__name__ for part in criterion.rest] == ["CrossEntropy", "EarlyLearningRegularization"]
 
 
 def test_values_of_a_node_go_before_offers_at_each_level():

@@ -96,6 +96,7 @@ def typed(tmp_path_factory, home):
     outcome = command(
         folder, "logger=wandb_offline", *DATA, "epochs=2", "data.max_train_samples=150", "data.max_test_samples=50",
         "model.backbone.width=4", "hydra.run.dir=run", "logger.wandb.suspects=7", "logger.wandb.notes=a trial", "callbacks=quiet",
+        draws=True,
     )  # fmt: skip
     assert outcome.code == 0, outcome.out + outcome.err
     return folder / "run", outcome

@@ -148,7 +148,7 @@ class NeighbourSelector(SampleSelector):
         >>> import torch
         >>> from alasca_pl.core.scan import ScanResult
         >>> from alasca_pl.core.types import Progress
-        >>> selector = NeighbourSelector(num_samples=4, num_classes=2, num_networks=1, warmup_epochs=0, every=1, count=2)
+        >>> selector = NeighbourSelector(num_samples=4, num_classes=2, num_networks=1, warmup_epochs=0, every=1, count=3)
         >>> features = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.3]]])
         >>> now = Progress(epoch=0, step=0, max_epochs=10, steps_per_epoch=5)
         >>> selector.receive_scan(ScanResult(label=torch.tensor([0, 0, 1, 0]), features=features), now)
