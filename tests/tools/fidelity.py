@@ -147,11 +147,13 @@ class Choice:
     @property
     def title(self) -> str:
         """The beginning of the line, which names it."""
-        return re.split(r" \(|[:;,] ", self.about)[0]
+        return re.split(r" \((?=[A-Z])|[:;,] ", self.about)[0]
 
     @property
     def papers(self) -> list[Paper]:
-        return list(dict.fromkeys(paper for target in self.slots.values() for paper in references_of(target)[0]))
+        found = dict.fromkeys(paper for target in self.slots.values() for paper in references_of(target)[0])
+        # The one that the line names goes first; a class may serve methods of several papers.
+        return sorted(found, key=lambda paper: re.split(r"[ ,]", paper.authors)[0] not in self.about)
 
     @property
     def code(self) -> list[str]:
@@ -177,10 +179,12 @@ def _about(group: str, name: str, target: str) -> str:
 
 
 def _rate(config: dict[str, Any]) -> str:
+    by_rate = any("by_rate" in each for each in config["constants"].values())
     values = [node["noise_rate"] for node in parts(config).values() if "noise_rate" in node]
     if values:
-        return "oracle only" if values == ["oracle"] else "estimated, oracle possible"
-    return "no" if not any("by_rate" in each for each in config["constants"].values()) else "only to choose constants"
+        also = "; chooses constants" if by_rate else ""
+        return ("oracle only" if values == ["oracle"] else "estimated, oracle possible") + also
+    return "chooses constants" if by_rate else "no"
 
 
 def _constants(config: dict[str, Any]) -> str:
@@ -354,7 +358,12 @@ def readme_part(collected: dict[str, Any]) -> str:
     head = ["`method=`", "source", "slots", "noise rate"]
     done = [choice.name for choice in choices("method") if at_paper_scale(choice, collected) != "not yet"]
     scale = f"Checked at the paper's scale: {', '.join(done) or 'none yet, no run was made on a GPU'}."
-    return f"{BEGIN}\n{table(head, rows)}\n\n{scale}\n{END}"
+    about = (
+        "Noise rate: *estimated* by the method from the given labels; *oracle possible*: the true rate is told it only if the config "
+        "says so; *chooses constants*: published constants differ by the nominal rate of noise that this package draws, so that a "
+        "comparison at equal knowledge gives them a value by hand (`--explain` names them)."
+    )
+    return f"{BEGIN}\n{table(head, rows)}\n\n{about}\n\n{scale}\n{END}"
 
 
 def _wide(group: str, collected: dict[str, Any]) -> str:

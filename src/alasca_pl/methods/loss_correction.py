@@ -53,6 +53,8 @@ class LossCorrection(ScanningPart, Criterion):
     References:
         Patrini et al.: Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach. CVPR 2017.
         https://arxiv.org/abs/1609.03683
+        Yao et al.: Dual T: Reducing Estimation Error for Transition Matrix in Label-noise Learning. NeurIPS 2020.
+        https://arxiv.org/abs/2006.07805
         Code: giorgiop/loss-correction@15a79de, xiaoboxia/T-Revision@b598cf2
 
     Example:
