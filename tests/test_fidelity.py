@@ -45,9 +45,12 @@ def test_a_choice_is_read_from_config_and_docstrings():
     assert (fine.papers, fine.code) == ([paper], ["Kthyeon/FINE_official@d5ab341"])
     assert by_name["f_coteaching"].networks == 2
     assert by_name["cdr"].rate == "estimated, oracle possible"
-    assert by_name["dividemix"].rate == "only to choose constants"
+    assert by_name["dividemix"].rate == "chooses constants"
+    assert by_name["jocor"].rate == "estimated, oracle possible; chooses constants"
     assert by_name["dividemix"].constants == "data set, kind of noise, rate, scale"
     assert [paper.venue for paper in by_name["dividemix"].papers] == ["ICLR 2020", "NeurIPS 2019"]
+    # One class serves two methods; each is of its own paper.
+    assert [by_name[name].papers[0].venue for name in ("forward", "dual_t")] == ["CVPR 2017", "NeurIPS 2020"]
     assert set(by_name["elr_plus"].slots) == {"criterion", "mixer", "teacher"}
     assert set(by_name["ce"].slots) == {"criterion"}
 

@@ -359,9 +359,9 @@ def readme_part(collected: dict[str, Any]) -> str:
     done = [choice.name for choice in choices("method") if at_paper_scale(choice, collected) != "not yet"]
     scale = f"Checked at the paper's scale: {', '.join(done) or 'none yet, no run was made on a GPU'}."
     about = (
-        "Noise rate: *estimated* by the method from the given labels; *oracle possible*: the true rate is told it only if the config "
-        "says so; *chooses constants*: published constants differ by the nominal rate of noise that this package draws, so that a "
-        "comparison at equal knowledge gives them a value by hand (`--explain` names them)."
+        "Noise rate: *estimated* by the method from the given labels; *oracle possible*: the true rate is told it only if the "
+        "config says so; *chooses constants*: published constants differ by the nominal rate of noise that this package draws, "
+        "so that a comparison at equal knowledge gives them a value by hand (`--explain` names them)."
     )
     return f"{BEGIN}\n{table(head, rows)}\n\n{about}\n\n{scale}\n{END}"
 
