@@ -51,7 +51,8 @@ def train_twice(tmp_path, *overrides):
     # What is measured must show that the replacement has reached the run.
     assert record.noise.sha256 == other.noise.sha256
     assert abs(record.noise.realised_rate - other.noise.realised_rate) > 0.1
-    assert record.metrics["last"]["train/acc_clean"] != other.metrics["last"]["train/acc_clean"]
+    # Any figure will do: a network that has hardly learned anything may be right as often on both.
+    assert record.metrics["last"] != other.metrics["last"]
     return record, other
 
 
