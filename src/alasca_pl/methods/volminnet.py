@@ -29,7 +29,7 @@ class VolumeMinimisation(Criterion):
     Raises:
         ValueError: If a value is outside its range.
 
-    Source: Li et al., ICML 2021; the logarithm of |det T| as in the authors' code.
+    Source: Li et al., ICML 2021; the logarithm of ``|det T|`` as in the authors' code.
 
     References:
         Li et al.: Provably End-to-end Label-Noise Learning without Anchor Points. ICML 2021.
