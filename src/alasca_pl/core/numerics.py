@@ -24,14 +24,14 @@ def label_log_prob(log_probs: Tensor, label: Tensor) -> Tensor:
     return log_probs.gather(1, label.T).T
 
 
-def cost_of_labels(costs: Tensor, targets: Targets) -> Tensor:
-    """Add up what the labels of each row cost, with their weights.
+def over_labels(values: Tensor, targets: Targets) -> Tensor:
+    """Add up the values of each row's labels, with the labels' weights.
 
     Args:
-        costs: What each class would cost as the label of a row, (B, K).
+        values: Of each class, e.g. what it would cost as the label of a row, or its log-probability, (B, K).
         targets: What each row is a mix of.
 
     Returns:
         (B,).
     """
-    return (targets.weight * costs.gather(1, targets.label.T).T).sum(dim=0)
+    return (targets.weight * label_log_prob(values, targets.label)).sum(dim=0)

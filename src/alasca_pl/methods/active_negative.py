@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alasca_pl.core.batch_mean import batch_mean
-from alasca_pl.core.numerics import cost_of_labels, full_precision
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion, GradientTransform, Regularizer
 from alasca_pl.core.types import Progress, StepView, Targets
 from alasca_pl.methods.active_passive import check_weights, focal, normalised
@@ -75,7 +75,7 @@ class ActiveNegative(Criterion):
         largest = -((1.0 - math.exp(_LOG_LEAST)) ** self.focal_power) * _LOG_LEAST
         negative = largest - focal(log_probs.clamp_min(_LOG_LEAST), self.focal_power)
         costs = self.active_weight * active + self.passive_weight * (1.0 - normalised(negative))
-        return cost_of_labels(costs, targets)
+        return over_labels(costs, targets)
 
 
 class AbsoluteWeightDecay(GradientTransform):

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.numerics import cost_of_labels, full_precision
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion
 from alasca_pl.core.types import Progress, Targets
 
@@ -97,7 +97,7 @@ class ActivePassive(Criterion):
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)
         costs = self.active_weight * self._active(log_probs) + self.passive_weight * self._passive(log_probs.exp())
-        return cost_of_labels(costs, targets)
+        return over_labels(costs, targets)
 
     def _active(self, log_probs: Tensor) -> Tensor:
         match self.active:

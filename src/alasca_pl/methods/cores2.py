@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alasca_pl.core.numerics import full_precision, label_log_prob
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion, GradientTransform, SampleSelector
 from alasca_pl.core.types import Progress, Targets
 
@@ -87,7 +87,7 @@ class ConfidentCrossEntropy(Criterion):
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = full_precision(logits).log_softmax(dim=1)
-        loss = -(targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+        loss = -over_labels(log_probs, targets)
         beta = ramped_strength(progress.epoch, self.strength, self.start_epoch, self.ramp_epochs)
         if beta == 0.0:
             return loss
@@ -135,7 +135,7 @@ class ConfidenceSieve(SampleSelector):
         rows = []
         for each in logits:
             log_probs = (full_precision(each).softmax(dim=1) + _EPS).log()
-            own = (targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+            own = over_labels(log_probs, targets)
             rows.append(own >= log_probs.mean(dim=1) - _ROUNDING)
         return torch.stack(rows).to(losses.dtype)
 

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.numerics import full_precision, label_log_prob
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion
 from alasca_pl.core.types import Progress, Targets
 
@@ -35,4 +35,4 @@ class CrossEntropy(Criterion):
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)
-        return -self.scale * (targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+        return -self.scale * over_labels(log_probs, targets)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.numerics import full_precision, label_log_prob
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.types import Progress, Targets
@@ -62,7 +62,7 @@ class EarlyLearningRegularization(Criterion):
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)
-        ce = -(targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+        ce = -over_labels(log_probs, targets)
         early = (targets.weight.unsqueeze(-1) * self.average.read(targets)).sum(dim=0)
         probs = log_probs.exp().clamp(PROB_MARGIN, 1.0 - PROB_MARGIN)
         return ce + self.strength * torch.log(1.0 - (early * probs).sum(dim=1))

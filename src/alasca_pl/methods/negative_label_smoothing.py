@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from alasca_pl.core.numerics import cost_of_labels, full_precision
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion
 from alasca_pl.core.types import Progress, Targets
 
@@ -49,5 +49,5 @@ class GeneralisedLabelSmoothing(Criterion):
         costs = -F.log_softmax(full_precision(logits), dim=1)
         smoothing = self.smoothing if progress.epoch >= self.warmup_epochs else 0.0
         # The smoothed part is left out at 0 and not added as 0 times it, which would be no number for an infinite cost.
-        loss = cost_of_labels(costs, targets)
+        loss = over_labels(costs, targets)
         return (1.0 - smoothing) * loss + smoothing * costs.mean(dim=1) if smoothing else loss

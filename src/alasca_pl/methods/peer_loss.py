@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alasca_pl.core.distributed import gather_with_places
-from alasca_pl.core.numerics import cost_of_labels, full_precision
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion
 from alasca_pl.core.seeds import generator
 from alasca_pl.core.types import Progress, Targets
@@ -101,7 +101,7 @@ class PeerLoss(Criterion):
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         probs = F.softmax(full_precision(logits), dim=1)
         costs = -(probs + _EPS).log()
-        loss = cost_of_labels(costs, targets)
+        loss = over_labels(costs, targets)
         strength = self.strength_at(progress)
         if strength == 0.0:
             return loss
@@ -115,4 +115,4 @@ class PeerLoss(Criterion):
         own, label, weight = gather_with_places(targets.label.T.contiguous(), targets.weight.T.contiguous())
         order = torch.randperm(len(label), generator=generator(self.seed, "peers", progress.step))
         partner = order.to(own.device)[own]
-        return cost_of_labels(costs, targets._replace(label=label[partner].T, weight=weight[partner].T))
+        return over_labels(costs, targets._replace(label=label[partner].T, weight=weight[partner].T))

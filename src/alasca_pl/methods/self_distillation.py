@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alasca_pl.core.distributed import sum_ranks
-from alasca_pl.core.numerics import full_precision, label_log_prob
+from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import StepView
 
@@ -101,6 +101,6 @@ class SelfDistillation(Regularizer):
             total = total + self.feature_weight * batch_size * ((features - teacher).square() * active).sum(dim=1)
             if self.variant == "by":
                 log_probs = F.log_softmax(logits, dim=1)
-                ce = -(targets.weight * label_log_prob(log_probs, targets.label)).sum(dim=0)
+                ce = -over_labels(log_probs, targets)
                 total = total + (1.0 - self.distillation_weight) * ce
         return total

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Targets
 
 
@@ -18,6 +19,22 @@ class Mixture(NamedTuple):
     """V = 2."""
     counted: Tensor
     """(R,): 0 for rows that only keep the processes together, else 1."""
+
+
+def draw_pairs(seed: int, *purpose: str | int, alpha: float, rows: int) -> tuple[float, Tensor]:
+    """Draw how rows are mixed, a function of seed and purpose, the same on all ranks.
+
+    Args:
+        seed: Seed.
+        purpose: What it is for, e.g. kind and number of the step.
+        alpha: The weight is drawn from Beta(alpha, alpha).
+        rows: Number of rows.
+
+    Returns:
+        The weight of a row's own image, the larger part, in [0.5, 1], and an order of the rows, int64 (rows,).
+    """
+    drawn = np.random.default_rng(derive_seed(seed, *purpose)).beta(alpha, alpha)
+    return float(max(drawn, 1.0 - drawn)), torch.randperm(rows, generator=generator(seed, *purpose))
 
 
 def mix_among(
@@ -44,7 +61,6 @@ def mix_among(
         indices: Indices of the samples, likewise.
         own: Weight of a row's own image and label, in [0, 1].
         order: A permutation of the global batch; its used rows, in this order, are the partners of the used rows.
-
         mask: Where a row's own image is seen instead of its partner's, (H, W) of 0 and 1, or None to blend both.
 
     Returns:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,10 +12,19 @@ from alasca_pl.core.distributed import gather_rows, gather_with_places, sum_rank
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.schedules import linear_ramp
-from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.step import Step, check_mixing, numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.mixing import draw_pairs
+from alasca_pl.steps.step import (
+    Step,
+    check_mixing,
+    check_two_views,
+    numbered,
+    observe,
+    penalise,
+    step_views,
+    unmixed_logits,
+)
 from alasca_pl.steps.supervised import SupervisedStep
 
 
@@ -132,8 +140,7 @@ class MixMatchStep(Step):
                 raise ValueError(f"{name} must be at least 0, got {value}")
         if mix not in ("all", "labelled"):
             raise ValueError(f"unknown mix {mix!r}; choose one of all, labelled")
-        if isinstance(views, str) or len(views) != 2:
-            raise ValueError(f"views must name two views, e.g. step.views=[weak,strong], got {views!r}")
+        check_two_views(views)
         self.num_classes = num_classes
         self.seed = seed
         self.temperature = temperature
@@ -230,9 +237,7 @@ class MixMatchStep(Step):
             The weight of a row's own image in [0.5, 1] and the partner of each row, int64 (R,); the same on all ranks.
         """
         alpha = self.alpha if alpha is None else alpha
-        drawn = np.random.default_rng(derive_seed(self.seed, "mixmatch", step, number)).beta(alpha, alpha)
-        order = torch.randperm(rows, generator=generator(self.seed, "mixmatch", step, number))
-        return float(max(drawn, 1.0 - drawn)), order
+        return draw_pairs(self.seed, "mixmatch", step, number, alpha=alpha, rows=rows)
 
     def _losses(
         self, mixed: Sequence[_Mixed], batch_size: int, progress: Progress, class_weights: Tensor | None = None

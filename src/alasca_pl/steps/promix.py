@@ -10,12 +10,21 @@ from torch import Tensor
 from alasca_pl.core.distributed import gather_with_places, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.schedules import linear_ramp
-from alasca_pl.core.seeds import derive_seed, generator
+from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.mixing import Mixture, low_frequency_mask, mix_among
+from alasca_pl.steps.mixing import Mixture, draw_pairs, low_frequency_mask, mix_among
 from alasca_pl.steps.mixmatch import ConfidencePenalty, sharpen
-from alasca_pl.steps.step import Step, check_mixing, numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.step import (
+    Step,
+    check_mixing,
+    check_two_views,
+    numbered,
+    observe,
+    penalise,
+    step_views,
+    unmixed_logits,
+)
 
 
 class KeepsAverages(Protocol):
@@ -167,8 +176,7 @@ class ProMixStep(Step):
                 raise ValueError(f"{name} must be at least 0, got {value}")
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
-        if isinstance(views, str) or len(views) != 2:
-            raise ValueError(f"views must name two views, e.g. step.views=[weak,strong], got {views!r}")
+        check_two_views(views)
         self.seed = seed
         self.warmup_epochs = warmup_epochs
         self.threshold = threshold
@@ -305,11 +313,10 @@ class ProMixStep(Step):
         Returns:
             The weight of a row's own label, an order of the rows, and the mask of the own image's region, or None to blend.
         """
-        rng = np.random.default_rng(derive_seed(self.seed, "promix", step, *purpose))
-        order = torch.randperm(rows, generator=generator(self.seed, "promix", step, *purpose))
+        own, order = draw_pairs(self.seed, "promix", step, *purpose, alpha=self.alpha, rows=rows)
         if purpose[2] == 0:
-            drawn = rng.beta(self.alpha, self.alpha)
-            return float(max(drawn, 1.0 - drawn)), order, None
+            return own, order, None
+        rng = np.random.default_rng(derive_seed(self.seed, "promix", step, *purpose))
         mask = low_frequency_mask(rng.beta(1.0, 1.0), size[0], size[1], rng)
         return float(mask.mean()), order, mask
 

@@ -76,6 +76,12 @@ def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
             run_part.observe(everyone, batch.label, batch.index)
 
 
+def check_two_views(views: Sequence[Any]) -> None:
+    """Raise ``ValueError`` unless two views are named."""
+    if isinstance(views, str) or len(views) != 2:
+        raise ValueError(f"views must name two views, e.g. step.views=[weak,strong], got {views!r}")
+
+
 def check_mixing(step: Step, method: Method, batch: Batch, offers: str, example: str) -> None:
     """Raise ``ValueError`` unless a step that mixes two views itself can use a method and a batch.
 

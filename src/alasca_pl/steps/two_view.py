@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from alasca_pl.core.distributed import gather_with_places, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Criterion
-from alasca_pl.core.seeds import derive_seed, generator
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Targets
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.mixing import mix_among
-from alasca_pl.steps.step import Step, check_mixing, numbered, observe, penalise, step_views, unmixed_logits
+from alasca_pl.steps.mixing import draw_pairs, mix_among
+from alasca_pl.steps.step import (
+    Step,
+    check_mixing,
+    check_two_views,
+    numbered,
+    observe,
+    penalise,
+    step_views,
+    unmixed_logits,
+)
 
 
 class Groups(Protocol):
@@ -92,8 +99,7 @@ class TwoViewStep(Step):
             raise ValueError(f"strength_hard must be at least 0, got {strength_hard}; 0 leaves hard samples to mixup")
         if not alpha > 0:
             raise ValueError(f"alpha must be above 0, got {alpha}")
-        if isinstance(views, str) or len(views) != 2:
-            raise ValueError(f"views must name two views, e.g. step.views=[weak,strong], got {views!r}")
+        check_two_views(views)
         self.hard_criterion = hard_criterion
         self.seed = seed
         self.warmup_epochs = warmup_epochs
@@ -192,8 +198,4 @@ class TwoViewStep(Step):
         Returns:
             The weight of a row's own image in [0.5, 1] and an order of the rows, int64 (rows,); the same on all ranks.
         """
-        drawn = np.random.default_rng(derive_seed(self.seed, "two-view", step, number, view)).beta(
-            self.alpha, self.alpha
-        )
-        order = torch.randperm(rows, generator=generator(self.seed, "two-view", step, number, view))
-        return float(max(drawn, 1.0 - drawn)), order
+        return draw_pairs(self.seed, "two-view", step, number, view, alpha=self.alpha, rows=rows)
