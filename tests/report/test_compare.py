@@ -208,3 +208,17 @@ def test_a_rule_that_the_base_lacks_is_compared_with_its_main_head(tmp_path):
     assert all(its.result.n == 3 for its in found)
     # Two rules of one run cost what the run costs.
     assert [its.row for its in costs(grid)] == [("none", "main"), ("paper", "main")]
+
+
+def test_each_form_of_alasca_is_compared_with_the_base_that_has_none(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / f"base{seed}", seed=seed, config={"aux.kind": "bottleneck"})
+        for kind in ("bottleneck", "mlp"):
+            make_run(tmp_path / f"{kind}{seed}", "ce", "paper", seed=seed, config={"aux.kind": kind})
+    grid = build_grid(find_runs([tmp_path]), Question(rows=("method", "alasca", "aux.kind"), cols=("noise",)))
+    found = gains(grid)
+    assert [(each.row[2], each.base) for each in found] == [
+        ("bottleneck", ("ce", "none", "bottleneck")),
+        ("mlp", ("ce", "none", "bottleneck")),
+    ]
+    assert all(len(each.seeds) == 3 for each in found)

@@ -137,10 +137,19 @@ def test_runs_that_differ_elsewhere_are_refused(tmp_path, changes, message):
 
 def test_an_option_that_came_later_and_is_off_is_no_difference(tmp_path):
     make_run(tmp_path / "earlier", seed=0)
-    make_run(tmp_path / "later", seed=1, config={"early_end": {"patience": None}})
+    off = {"early_end": {"patience": None}, "model.compile": False, "phases": {}}
+    make_run(tmp_path / "later", seed=1, config=off)
     assert len(grid_of(tmp_path).runs()) == 2
     make_run(tmp_path / "on", seed=2, config={"early_end": {"patience": 3}})
     with pytest.raises(UserError, match=r"early_end\.patience \(absent, 3\)"):
+        grid_of(tmp_path)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, True])
+def test_an_option_that_came_later_and_is_a_number_or_on_is_a_difference(tmp_path, value):
+    make_run(tmp_path / "earlier", seed=0)
+    make_run(tmp_path / "later", seed=1, config={"optim.dampening": value})
+    with pytest.raises(UserError, match="optim.dampening"):
         grid_of(tmp_path)
 
 

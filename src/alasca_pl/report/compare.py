@@ -142,9 +142,9 @@ def gains(grid: Grid) -> list[Comparison]:
     for keys, in_rows in ((question.rows, True), (question.cols, False)):
         if "alasca" not in keys:
             continue
-        place = keys.index("alasca")
-        for label in grid.rows if in_rows else grid.cols:
-            base = (*label[:place], "none", *label[place + 1 :])
+        labels = grid.rows if in_rows else grid.cols
+        for label in labels:
+            base = _without_alasca(label, keys, labels)
             if label == base:
                 continue
             for other in grid.cols if in_rows else grid.rows:
@@ -152,6 +152,18 @@ def gains(grid: Grid) -> list[Comparison]:
                 if grid.cell(*pair[0]):
                     found.append(_compare(grid, pair[0], _with_main(grid, pair[1])))
     return _judge(found, grid)
+
+
+def _without_alasca(label: Label, keys: Sequence[str], labels: Sequence[Label]) -> Label:
+    """The same label without ALASCA; settings of its own, such as the kind of heads, are nothing that the two must share."""
+    place, owned = keys.index("alasca"), homes(("alasca",))
+    exact = (*label[:place], "none", *label[place + 1 :])
+
+    def shared(one: Label) -> list[Any]:
+        return [value for key, value in zip(keys, one) if not belongs(key, owned)]
+
+    close = [other for other in labels if shared(other) == shared(exact)]
+    return exact if exact in labels or len(close) != 1 else close[0]
 
 
 def _with_main(grid: Grid, cell: tuple[Label, Label]) -> tuple[Label, Label]:

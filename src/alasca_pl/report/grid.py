@@ -270,16 +270,19 @@ def constants_of(run: SavedRun) -> set[str]:
     return set(record.constants_set)
 
 
-def _or_absent(value: Any) -> str:
-    return comparable(ABSENT if value is None else value)
+def _column(name: str, configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Values of a name; a run of an earlier version that lacks an option is as one that has it off."""
+    came_later = any(name not in config for config in configs)
+    off = {comparable(value) for value in ((None, False, {}, []) if came_later else (None,))}
+    values = [comparable(config.get(name)) for config in configs]
+    return [comparable(ABSENT) if value in off else value for value in values]
 
 
 def _check_differences(runs: Sequence[SavedRun], question: Question) -> list[tuple[str, str]]:
     """Refuse runs that differ outside rows, columns and seed; return what was allowed to."""
     configs = [flat(run) for run in runs]
     names = sorted({name for config in configs for name in config})
-    # Runs of an earlier version lack options that came later; an option that is off is null.
-    columns = {name: [_or_absent(config.get(name)) for config in configs] for name in names}
+    columns = {name: _column(name, configs) for name in names}
     differing = {name for name in names if len(set(columns[name])) > 1}
     owned = own_keys(question)
     fixed = set().union(*(constants_of(run) for run in runs)) if "method" in question.keys else set()
