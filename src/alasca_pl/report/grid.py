@@ -273,7 +273,8 @@ def constants_of(run: SavedRun) -> set[str]:
 def _column(name: str, configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Values of a name; a run of an earlier version that lacks an option is as one that has it off."""
     came_later = any(name not in config for config in configs)
-    off = {comparable(value) for value in ((None, False, {}, []) if came_later else (None,))}
+    nothing: tuple[Any, ...] = (None, False, {}, []) if came_later else (None,)
+    off = {comparable(value) for value in nothing}
     values = [comparable(config.get(name)) for config in configs]
     return [comparable(ABSENT) if value in off else value for value in values]
 
