@@ -218,7 +218,7 @@ def test_what_is_no_name_chooses_nothing_in_a_group(tmp_path, value):
 
 
 def test_a_network_that_no_memory_holds_is_one_line(tmp_path):
-    outcome = command(tmp_path, *TINY, "model.backbone.width=100000000")
+    outcome = command(tmp_path, *TINY, "model.backbone.width=10000000000")
     assert_refused(outcome, "does not fit into memory", "model.backbone")
 
 
