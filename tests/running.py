@@ -93,6 +93,8 @@ PHASES: dict[str, tuple[str, ...]] = {
     "peer_loss": ("criterion.warmup_epochs=1",),
     # Closer to the identity, so that networks learn something in a few steps.
     "volminnet": ("criterion.start=-4", "criterion.lr=0.1"),
+    # Noise terms that begin near 0 must grow within three visits.
+    "sop": ("criterion.lr_u=5000", "criterion.lr_v=5000"),
     "t_revision": ("criterion.estimate_epoch=1", "criterion.revise_epoch=2"),
 }
 _ALASCA = {"paper": ("regularizers.alasca.ramp_epochs=2",)}

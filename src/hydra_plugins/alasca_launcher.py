@@ -91,6 +91,8 @@ class LocalLauncher(Launcher):
         from alasca_pl.cli.refusals import composed
         from alasca_pl.core.errors import UserError
         from alasca_pl.sweeps import plan, pool
+        from alasca_pl.sweeps.folders import note_planned
+        from alasca_pl.sweeps.overview import counts, dry_run, inactive
 
         assert self.config is not None
         composed()
@@ -104,23 +106,21 @@ class LocalLauncher(Launcher):
             placed = plan.place_jobs(sweep, jobs, self._recompose)
             self._check_devices([job for job, folder in placed if not folder.is_finished()])
             if self.dry_run:
-                from alasca_pl.sweeps.overview import dry_run
-
                 say_text(dry_run(placed, settings.limit))
                 sys.exit(0)
             kept.save()
-            self._note_line(sweep, asked)
+            self._note_line(sweep)
+            note_planned(sweep, [folder.path.name for _, folder in placed])
             results = self._run(sweep, placed, settings)
         except UserError as error:
             raise CompactHydraException(printable(error, lines=True)) from error
         except pool.Interrupted as stop:
-            done = sum(result.outcome == "finished" for result in stop.results)
-            say(
-                f"interrupted: {done} of {len(stop.results)} jobs are finished; the same line goes on:",
-                f"  {command_line(sweep)}",
-                file=sys.stderr,
-            )
+            done = counts([result.outcome for result in stop.results])
+            remarks = inactive(result.folder for result in stop.results)
+            say(f"interrupted: {done}; the same line goes on:", f"  {command_line(sweep)}", *remarks, file=sys.stderr)
             sys.exit(128 + stop.signal)
+        if self.view != "none" and (remarks := inactive(result.folder for result in results)):
+            say(*remarks)
         return self._returns(asked, results, sweep)
 
     def _run(self, sweep: Path, placed: Sequence[tuple["Job", "JobFolder"]], settings: Any) -> "list[Result]":
@@ -224,7 +224,7 @@ class LocalLauncher(Launcher):
         except (HydraException, OmegaConfBaseException):
             return None
 
-    def _note_line(self, sweep: Path, jobs: "Sequence[Job]") -> None:
+    def _note_line(self, sweep: Path) -> None:
         """Keep the lines that made a sweep, for those who want to go on with it."""
         sweep.mkdir(parents=True, exist_ok=True)
         line, file = command_line(sweep), sweep / "lines.txt"

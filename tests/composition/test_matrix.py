@@ -45,6 +45,7 @@ def assert_whole(folder, record, epochs=3):
 
 def assert_phases(folder, record, method):
     """The tiny run has come to where the method does what it is for."""
+    assert record.inactive == {}
     if method in SELECTING:
         assert 0.0 < record.metrics["last"]["select/rate"] < 1.0
     if method in ESTIMATING:

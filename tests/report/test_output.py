@@ -299,6 +299,13 @@ def test_the_first_lines_say_what_was_run(tmp_path):
     assert any(line.startswith("wrong training labels: ") for line in lines)
 
 
+def test_runs_in_which_a_part_did_not_act_are_named(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / "runs" / f"a{seed}", seed=seed, inactive={} if seed == 1 else {"selector": "because"})
+    document = write_report(find_runs([str(tmp_path / "runs")]), Question(), pictures=False)
+    assert "selector did not act: because (2 of 3 runs: runs/a0, runs/a2)" in document.sections[0].blocks[0].items
+
+
 def test_what_is_let_pass_includes_what_follows_it(tmp_path):
     for seed, epochs in ((0, 6), (1, 8)):
         config = {"epochs": epochs, "trainer": {"max_epochs": epochs}}

@@ -1,6 +1,8 @@
 """Sweeps through Hydra: lines that users type."""
 
+import itertools
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +92,62 @@ def test_a_dry_run_starts_and_leaves_nothing(tmp_path, fast_jobs):
     command(tmp_path, "-m", "sweep=a", "seed=0")
     outcome = command(tmp_path, "--dry-run", "sweep=a", "seed=0,1")
     assert "2 jobs, 1 to run" in outcome.out
+
+
+@pytest.fixture
+def pretended(monkeypatch) -> list[tuple[str, dict[str, str]]]:
+    """Let each job in turn end as a pair says: its outcome, and what did not act. Interruption ends the sweep."""
+    endings: list[tuple[str, dict[str, str]]] = []
+
+    def run_jobs(jobs: Any, command_for: Any, *rest: Any) -> Any:
+        results = []
+        for (job, folder), (outcome, silent) in zip(jobs, endings, strict=True):
+            results.append(pool.Result(job, folder, outcome, ran=outcome != "not run"))
+            if outcome != "not run":
+                folder.path.mkdir()
+                folder.begin(job, [])
+                folder.end(outcome, "", 1.0)
+            if outcome == "finished":
+                folder.run.record.write_text(json.dumps({"status": "finished", "inactive": silent}))
+        if any(outcome == "interrupted" for outcome, _ in endings):
+            raise pool.Interrupted(results, signal.SIGTERM)
+        return results
+
+    monkeypatch.setattr(pool, "run_jobs", run_jobs)
+    return endings
+
+
+def test_jobs_that_have_not_begun_are_waiting(tmp_path, pretended):
+    pretended += [("finished", {}), ("interrupted", {}), ("not run", {}), ("not run", {})]
+    stopped = command(tmp_path, "-m", "sweep=a", "seed=0,1,2,3")
+    assert stopped.code == 143
+    assert "4 jobs: 2 not run, 1 finished, 1 interrupted; the same line goes on" in stopped.err
+    status = command(tmp_path, "status", "a", entry="sweep").out.splitlines()
+    assert "4 jobs: 3 waiting, 1 finished" in status
+    assert [line.split()[0] for line in status[:4]] == ["finished", "waiting", "waiting", "waiting"]
+    assert ["interrupted" in line for line in status[:4]] == [False, True, False, False]
+    pretended.clear()
+    pretended += [("finished", {})]
+    command(tmp_path, "-m", "sweep=a", "seed=7")
+    with (tmp_path / "sweeps" / "a" / "jobs.txt").open("a") as file:
+        file.write("../../elsewhere\n\n")
+    assert "5 jobs: 3 waiting, 2 finished" in command(tmp_path, "status", "a", entry="sweep").out
+
+
+@pytest.mark.parametrize("last", ["finished", "interrupted"])
+def test_what_did_not_act_is_told_at_the_end_and_in_the_status(tmp_path, pretended, last):
+    slept = {"selector": "the noise rate was estimated to be 0 before epoch 3"}
+    pretended += [("finished", slept), ("finished", {}), ("finished", slept), (last, {})]
+    outcome = command(tmp_path, "-m", "sweep=a", "seed=0,1,2,3")
+    status = command(tmp_path, "status", "a", entry="sweep").out
+    for text in (outcome.out + outcome.err, status):
+        remark, _, after = text.partition("selector did not act: ")[2].partition("\n")
+        assert remark == f"{slept['selector']}, in"
+        named = list(itertools.takewhile(lambda line: line.startswith("  "), after.splitlines()))
+        assert len(named) == 2 and "seed0-" in named[0] and "seed2-" in named[1]
+    assert sum(line.endswith("selector did not act") for line in status.splitlines()) == 2
+    quiet = command(tmp_path, "-m", "sweep=b", "seed=0,1,2,3", "hydra.launcher.view=none")
+    assert last == "interrupted" or "did not act" not in quiet.out + quiet.err
 
 
 def test_sweeps_without_a_name_do_not_meet(tmp_path, fast_jobs):

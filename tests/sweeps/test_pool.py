@@ -12,6 +12,7 @@ import pytest
 from fakes import FAKE, fake, lines, run, table
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.sweeps.endings import where_interrupted
 from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.lock import JobLock, is_held
 from alasca_pl.sweeps.pool import Settings
@@ -230,11 +231,25 @@ def test_a_signal_stops_starting_and_reaches_the_jobs(tmp_path, number, status):
     out, _ = parent.communicate(timeout=30)
     assert parent.returncode != 0
     assert "stopping" in out
+    # Told apart from those that never began.
+    assert out.count("] interrupted: ") == 2 and "not run: " not in out
     assert len(lines(tmp_path, "starts")) == 2
     assert lines(tmp_path, "signals") == {str(int(number)): 2}
     assert not fakes_alive(tmp_path)
     attempts = [attempt for path in tmp_path.glob("*/job.json") for attempt in JobFolder(path.parent).attempts()]
     assert [attempt["outcome"] for attempt in attempts] == [status] * 2
+
+
+def test_an_interrupted_job_says_where_and_what_the_same_line_does(tmp_path):
+    job, folder = fake(0, epochs=3), JobFolder(tmp_path)
+    assert where_interrupted(job, folder) == (
+        "in epoch 1 of 3, before its first checkpoint; the same line begins it again"
+    )
+    folder.run.metrics.write_text("epoch,val/acc\n0,0.5\n1,0.6\n")
+    folder.run.checkpoints.mkdir()
+    folder.run.last.touch()
+    assert where_interrupted(job, folder) == "in epoch 3 of 3; the same line goes on from its checkpoint"
+    assert where_interrupted(fake(0), folder).startswith("after 2 epochs;")
 
 
 @pytest.mark.parametrize(

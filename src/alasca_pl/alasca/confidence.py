@@ -93,6 +93,15 @@ class LabelConfidence(nn.Module):
         smoothing = 1.0 - confidence
         return smoothing if self.exponent == 1.0 else smoothing**self.exponent
 
+    def inactive_because(self, last: Progress) -> str | None:
+        """Say why no label was smoothed in a run, see ``Part.inactive_because``."""
+        if linear_ramp(last.epoch, self.ramp_epochs) > 0.0:
+            return None
+        return (
+            f"its ramp of {self.ramp_epochs:g} epochs (ramp_epochs) begins with 0, and the run ended there, so that no label was "
+            "smoothed"
+        )
+
     def of_labels(self, label: Tensor) -> Tensor:
         """Return the confidence in the label of every training sample without ramp, float32 (N,).
 

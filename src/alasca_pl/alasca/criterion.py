@@ -40,6 +40,9 @@ class UniformLabelSmoothing(Criterion):
         self.smoothing = smoothing
         self.target: SmoothingTarget = target
 
+    def inactive_because(self, last: Progress) -> str | None:
+        return None if self.smoothing else "smoothing=0"
+
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         smoothing = torch.full_like(targets.weight, self.smoothing)
         return (targets.weight * smoothed_loss(logits, targets.label, smoothing, self.target)).sum(dim=0)
@@ -103,6 +106,9 @@ class AdaptiveLabelSmoothing(Criterion):
 
     def confidence(self, label: Tensor) -> Tensor:
         return self.label_confidence.of_labels(label)
+
+    def inactive_because(self, last: Progress) -> str | None:
+        return self.label_confidence.inactive_because(last)
 
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         smoothing = self.label_confidence.smoothing(targets, progress)

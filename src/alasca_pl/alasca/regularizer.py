@@ -9,7 +9,7 @@ from alasca_pl.alasca.confidence import LabelConfidence
 from alasca_pl.alasca.smoothing import SmoothingTarget, check_smoothing, check_target, smoothed_loss
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.selected import over_selected
-from alasca_pl.core.types import StepView
+from alasca_pl.core.types import Progress, StepView
 
 
 def _loss_on_heads(view: StepView, smoothing: Tensor, target: SmoothingTarget) -> Tensor:
@@ -104,6 +104,9 @@ class AlascaRegularizer(Regularizer):
     def confidence(self, label: Tensor) -> Tensor:
         return self.label_confidence.of_labels(label)
 
+    def inactive_because(self, last: Progress) -> str | None:
+        return self.label_confidence.inactive_because(last)
+
     def forward(self, view: StepView) -> Tensor:
         loss = _loss_on_heads(view, self.label_confidence.smoothing(view.targets, view.progress), self.target)
         if self.aux_samples == "all":
@@ -146,6 +149,9 @@ class UniformSmoothingOnHeads(Regularizer):
         check_smoothing(smoothing)
         self.smoothing = smoothing
         self.target: SmoothingTarget = target
+
+    def inactive_because(self, last: Progress) -> str | None:
+        return None if self.smoothing else "smoothing=0"
 
     def forward(self, view: StepView) -> Tensor:
         return _loss_on_heads(view, torch.full_like(view.targets.weight, self.smoothing), self.target)

@@ -35,6 +35,20 @@ class Part(nn.Module):
         """
         return None
 
+    def inactive_because(self, last: Progress) -> str | None:
+        """Say why a run was the same as without the part, e.g. because its ramp had not begun when the run ended.
+
+        Asked at a run's end. A selector is only asked if it gave every sample the weight 1 in every step.
+
+        Args:
+            last: Position of the run's last step.
+
+        Returns:
+            The reason, or None if the part acted, or cannot tell. Without figures of the single run, because reports list runs by
+            reason.
+        """
+        return None
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters of its own, as groups for the run's optimiser with a rate and decay of their own.
 
@@ -95,6 +109,21 @@ class ScanningPart(Part):
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         """Return what to collect before the epoch that begins at ``progress``, or None for nothing."""
         return None
+
+    def first_scan(self, progress: Progress) -> int | None:
+        """Return the first epoch, possibly after the run's end, before which it would request a scan, or None."""
+        epochs = range(progress.max_epochs + 1000)
+        return next((epoch for epoch in epochs if self.scan_request(progress._replace(epoch=epoch)) is not None), None)
+
+    def inactive_because(self, last: Progress) -> str | None:
+        first = self.first_scan(last)
+        if first is None or first <= last.epoch:
+            return None
+        option = f" ({self.first_scan_option})" if self.first_scan_option else ""
+        return (
+            f"its first scan of the training set is due before epoch {first + 1}{option}, the run ended with epoch "
+            f"{last.epoch + 1}"
+        )
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         """Process the result of a requested scan; called on every rank with the same result."""

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import types
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -125,6 +126,8 @@ class RunRecord:
         cut: What ended training before its last epoch was done, and where, or None. Also None in records of earlier versions.
         estimated_noise: Fraction of the training labels that are estimated to be wrong, with the ends of an interval, see
             ``audit.count``; None where clean labels are known, and in records of earlier versions.
+        inactive: Slots whose part left the run as it is without it, with the reason, see ``training.inactive``. Empty in records
+            of earlier versions.
         schema: Version of this schema.
     """
 
@@ -162,6 +165,7 @@ class RunRecord:
     flops: dict[str, int] = field(default_factory=dict)
     cut: str | None = None
     estimated_noise: list[float] | None = None
+    inactive: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def write(self, path: Path) -> None:
@@ -206,6 +210,22 @@ class RunRecord:
             return _from_plain(cls, content, "")
         except ValueError as error:
             raise UserError(f"{where} is damaged: {error}") from error
+
+
+def listed_by_reason(inactive: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, list[str]]:
+    """List runs by what did not act in them.
+
+    Args:
+        inactive: Names of runs with ``RunRecord.inactive``.
+
+    Returns:
+        Names by a sentence that says what did not act, and why.
+    """
+    found: dict[str, list[str]] = {}
+    for name, slots in inactive:
+        for slot, reason in slots.items():
+            found.setdefault(f"{slot} did not act: {reason}", []).append(name)
+    return found
 
 
 def _from_plain(kind: Any, value: Any, where: str) -> Any:

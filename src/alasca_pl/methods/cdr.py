@@ -75,6 +75,13 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
         # The decrease has as many steps as there are epochs between the first and the last.
         return 1.0 - rate * (linear_ramp(epoch - start, self.gradual_epochs - 1) if self.gradual else 1.0)
 
+    def inactive_because(self, last: Progress) -> str | None:
+        if self.rate_since() is not None and self.kept_fraction(last.epoch) == 1.0:
+            return super().inactive_because(last) or (
+                f"its decrease over {self.gradual_epochs} epochs (gradual_epochs) begins with 0, and the run ended there"
+            )
+        return super().inactive_because(last)
+
     @torch.no_grad()
     def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
         fraction = self.kept_fraction(progress.epoch)

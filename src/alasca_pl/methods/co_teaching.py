@@ -76,6 +76,14 @@ class ForgetsByRate(NeedsNoiseRate):
         rate, start = known
         return scheduled_forget_rate(epoch - start, self.rate_factor * rate, self.ramp_epochs, self.exponent)
 
+    def inactive_because(self, last: Progress) -> str | None:
+        known = self.rate_since()
+        if known is None or known[0] == 0.0 or self.forget_rate(last.epoch) > 0.0:
+            return super().inactive_because(last)
+        if self.rate_factor == 0.0:
+            return "rate_factor=0"
+        return f"its ramp of {self.ramp_epochs} epochs (ramp_epochs) begins with 0, and the run ended there"
+
 
 class SmallLossExchange(ForgetsByRate, SampleSelector):
     """Each network m trains on the samples of a batch with the smallest losses under its peer, network m + 1.

@@ -30,6 +30,18 @@ def ramped_strength(epoch: int, strength: float, start_epoch: int, ramp_epochs: 
     return float(np.linspace(0.0, strength, ramp_epochs)[epoch - start_epoch])
 
 
+def _not_begun(last: Progress, strength: float, start_epoch: int, ramp_epochs: int) -> str | None:
+    """Why beta was 0 in all epochs of a run, or None."""
+    if ramped_strength(last.epoch, strength, start_epoch, ramp_epochs) > 0.0:
+        return None
+    if strength == 0.0:
+        return "strength=0"
+    ramp = f" with 0, of {ramp_epochs} epochs (ramp_epochs)" if ramp_epochs else ""
+    return (
+        f"its ramp{ramp} begins with epoch {start_epoch + 1} (start_epoch), the run ended with epoch {last.epoch + 1}"
+    )
+
+
 def _check_ramp(strength: float, start_epoch: int, ramp_epochs: int) -> None:
     if not strength >= 0:
         raise ValueError(f"strength must be at least 0, got {strength}; 0 is plain cross-entropy")
@@ -85,6 +97,9 @@ class ConfidentCrossEntropy(Criterion):
         counts = torch.tensor([float(count) for count in class_counts])
         self.register_buffer("prior", counts / counts.sum(), persistent=False)
 
+    def inactive_because(self, last: Progress) -> str | None:
+        return _not_begun(last, self.strength, self.start_epoch, self.ramp_epochs)
+
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = full_precision(logits).log_softmax(dim=1)
         loss = -over_labels(log_probs, targets)
@@ -128,6 +143,11 @@ class ConfidenceSieve(SampleSelector):
         if not (isinstance(start_epoch, int) and start_epoch >= 0):
             raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
         self.start_epoch = start_epoch
+
+    def inactive_because(self, last: Progress) -> str | None:
+        if last.epoch >= self.start_epoch:
+            return None
+        return f"it begins with epoch {self.start_epoch + 1} (start_epoch), the run ended with epoch {last.epoch + 1}"
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         if progress.epoch < self.start_epoch:
@@ -177,6 +197,9 @@ class GradientOverStrength(GradientTransform):
         self.strength = strength
         self.start_epoch = start_epoch
         self.ramp_epochs = ramp_epochs
+
+    def inactive_because(self, last: Progress) -> str | None:
+        return _not_begun(last, self.strength, self.start_epoch, self.ramp_epochs)
 
     def forward(self, parameters: Iterable[nn.Parameter], progress: Progress) -> None:
         beta = ramped_strength(progress.epoch, self.strength, self.start_epoch, self.ramp_epochs)

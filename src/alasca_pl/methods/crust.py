@@ -315,6 +315,11 @@ class IntraClassMixer(InputMixer):
         rng = np.random.default_rng(derive_seed(self.seed, "within-class", step))
         return float(rng.beta(self.alpha, self.beta))
 
+    def inactive_because(self, last: Progress) -> str | None:
+        if last.epoch >= self.start_epoch:
+            return None
+        return f"it begins with epoch {self.start_epoch + 1} (start_epoch), the run ended with epoch {last.epoch + 1}"
+
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         if progress.epoch < self.start_epoch:
             return batch.image, Targets.unmixed(batch.label, batch.index)

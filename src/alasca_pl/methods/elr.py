@@ -60,6 +60,9 @@ class EarlyLearningRegularization(Criterion):
         label = label.to(self.average.rows.device)
         return self.average.rows.gather(1, label.unsqueeze(1)).squeeze(1)
 
+    def inactive_because(self, last: Progress) -> str | None:
+        return None if self.strength else "strength=0"
+
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         log_probs = F.log_softmax(full_precision(logits), dim=1)
         ce = -over_labels(log_probs, targets)

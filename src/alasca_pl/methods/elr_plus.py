@@ -66,6 +66,9 @@ class EarlyLearningPlus(EarlyLearningRegularization):
     def observe(self, logits: Tensor, index: Tensor) -> None:
         self.average.update(F.softmax(logits.float(), dim=1), index)
 
+    def inactive_because(self, last: Progress) -> str | None:
+        return None if self.sharpen_labels else super().inactive_because(last)
+
     def ramp(self, step: int) -> float:
         """Fraction of the strength at an optimiser step, counted from 0 as in ``Progress``, in (0, 1]."""
         if self.coef_step == 0:

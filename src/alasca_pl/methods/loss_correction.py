@@ -113,6 +113,11 @@ class LossCorrection(ScanningPart, Criterion):
         needs_features = self.estimator == "consensus"
         return ScanRequest(probs=not needs_features, features=needs_features) if due else None
 
+    def inactive_because(self, last: Progress) -> str | None:
+        if self.matrix is not None and torch.equal(self.matrix, torch.eye(len(self.matrix), dtype=self.matrix.dtype)):
+            return "its transition matrix says that no label is wrong"
+        return super().inactive_because(last)
+
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
         # The scan may have been requested by another part.
         if self.scan_request(progress) is None:

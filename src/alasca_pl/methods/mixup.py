@@ -55,6 +55,9 @@ class Mixup(InputMixer):
         draw = np.random.default_rng(derive_seed(self.seed, "mixup", step)).beta(self.alpha, self.alpha)
         return float(max(draw, 1.0 - draw))
 
+    def inactive_because(self, last: Progress) -> str | None:
+        return None if self.alpha else "alpha=0"
+
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         own = self.own_fraction(progress.step)
         rng = generator(self.seed, "mixup partners", progress.step)

@@ -45,6 +45,13 @@ class GeneralisedLabelSmoothing(Criterion):
         self.smoothing = smoothing
         self.warmup_epochs = warmup_epochs
 
+    def inactive_because(self, last: Progress) -> str | None:
+        if self.smoothing == 0.0:
+            return "smoothing=0"
+        if last.epoch < self.warmup_epochs:
+            return f"its warm-up of {self.warmup_epochs} epochs (warmup_epochs) covers the run"
+        return None
+
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         costs = -F.log_softmax(full_precision(logits), dim=1)
         smoothing = self.smoothing if progress.epoch >= self.warmup_epochs else 0.0

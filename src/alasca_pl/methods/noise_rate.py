@@ -231,6 +231,14 @@ class NeedsNoiseRate(ScanningPart):
             return None
         return self.estimate.rate, self.estimate.epoch
 
+    def inactive_because(self, last: Progress) -> str | None:
+        known = self.rate_since()
+        if known is None or known[0] > 0.0:
+            return super().inactive_because(last)
+        if isinstance(self.noise_rate, str):
+            return f"the noise rate was estimated to be 0 before epoch {known[1] + 1}"
+        return f"noise_rate={self.noise_rate:g}"
+
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         due = self.rate_since() is None and progress.epoch >= self.estimate_epoch
         return ScanRequest(losses=True, probs=True) if due else None

@@ -98,6 +98,13 @@ class PeerLoss(Criterion):
             epoch -= epochs
         return self.segments[-1][1]
 
+    def inactive_because(self, last: Progress) -> str | None:
+        if any(self.strength_at(last._replace(epoch=epoch)) for epoch in range(last.epoch + 1)):
+            return None
+        if self.strength == 0.0 or self.segments:
+            return "its strength was 0 in all epochs"
+        return f"its warm-up of {self.warmup_epochs} epochs (warmup_epochs) covers the run"
+
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         probs = F.softmax(full_precision(logits), dim=1)
         costs = -(probs + _EPS).log()

@@ -122,6 +122,15 @@ class SparseOverParameterization(Criterion):
             loss = loss + self.strength_consistency * (first.exp() * (first - second)).sum(dim=1)
         return loss
 
+    def inactive_because(self, last: Progress) -> str | None:
+        largest = float(self.noise.rows.square().max())
+        if largest >= _EPS or self.strength_consistency or self.strength_balance:
+            return None
+        return (
+            f"its noise terms u^2 and v^2 stayed below {_EPS:g}, the smallest probability that the loss tells apart; they grow "
+            "by a factor per epoch, so train longer or raise lr_u and lr_v"
+        )
+
     def settle(self) -> None:
         for delta, index in self._kept:
             self.noise.add(delta, index)

@@ -69,6 +69,10 @@ class TransitionRevision(LossCorrection):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": [self.revision], "lr": self.lr, "weight_decay": 0.0}]
 
+    def inactive_because(self, last: Progress) -> str | None:
+        revises = self.matrix is not None and last.epoch >= self.revise_epoch
+        return None if revises else super().inactive_because(last)
+
     def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
         if self.matrix is None or progress.epoch < self.revise_epoch:
             # Data-parallel training wants each parameter to take part in each step.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from alasca_pl.core.record import listed_by_reason
 from alasca_pl.report.grid import Grid
 from alasca_pl.report.paper import settings_of
 from alasca_pl.report.saved import SavedRun
@@ -28,7 +29,10 @@ def what_was_run(grid: Grid) -> list[str]:
     if rates:
         span = f"{min(rates):.1%}" if min(rates) == max(rates) else f"{min(rates):.1%} to {max(rates):.1%}"
         lines.insert(3, f"wrong training labels: {span}")
-    return lines
+    silent = listed_by_reason((run.source, run.record.inactive) for run in runs)
+    return lines + [
+        f"{remark} ({len(names)} of {len(runs)} runs: {', '.join(names)})" for remark, names in silent.items()
+    ]
 
 
 def _noise(run: SavedRun) -> str:

@@ -15,7 +15,7 @@ from alasca_pl.build.make import Config
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically
 from alasca_pl.core.interrupts import Interrupted, postponed
-from alasca_pl.core.record import RunRecord, SessionRecord, Status, now
+from alasca_pl.core.record import RunRecord, SessionRecord, Status, listed_by_reason, now
 from alasca_pl.core.rows import Row, read_rows
 from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.data.images import ImageError
@@ -24,6 +24,7 @@ from alasca_pl.runs import environment
 from alasca_pl.runs.prepared import Run, prepare
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.history import History
+from alasca_pl.training.inactive import inactive_parts
 from alasca_pl.training.wandb import WandbRunLogger
 
 __all__ = ["Run", "prepare", "train"]
@@ -137,6 +138,9 @@ def _end(run: Run, status: Status, problem: str | None) -> None:
         record.metrics = summarise(rows, run.config["report"]["last_epochs"])
         record.cut = _cut(run.config, rows[-1]) if status == "finished" else None
         record.estimated_noise = _estimated_noise(run)
+        record.inactive = inactive_parts(run.trainer, run.module, rows) if status == "finished" else {}
+        for remark in listed_by_reason([(record.folder, record.inactive)]):
+            log.warning("%s", remark)
     record.write(run.folder.record)
     if rows:
         try:

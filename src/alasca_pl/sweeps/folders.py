@@ -4,7 +4,7 @@ import csv
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,8 @@ from alasca_pl.sweeps.lock import is_held
 
 # Of the sweep, in the folder of a job.
 JOB, LOG, LOCK = RunFolder("").job.name, "job.log", "job.lock"
+# Names of the folders of all jobs that lines asked for, also of those that have not begun.
+_PLANNED = "jobs.txt"
 
 Status = Literal["finished", "running", "failed", "given up", "half-done", "waiting"]
 FAILURES = ("failed", "killed", "timeout")
@@ -182,6 +184,11 @@ class JobFolder:
         """Names of the metrics of the record, see ``metric``."""
         return list(self.record().get("metrics", {}).get(of, {}))
 
+    def inactive(self) -> dict[str, str]:
+        """Parts that did not act in the run, with the reason, see ``RunRecord.inactive``."""
+        found = self.record().get("inactive")
+        return {str(slot): str(reason) for slot, reason in found.items()} if isinstance(found, dict) else {}
+
     def progress(self) -> tuple[int, float | None]:
         """Number of epochs done, and the latest validation accuracy."""
         try:
@@ -209,6 +216,30 @@ def job_folders(sweep: Path) -> Iterator[JobFolder]:
         for path in sorted(sweep.iterdir()):
             if path.is_dir() and _NAME.fullmatch(path.name):
                 yield JobFolder(path)
+
+
+def note_planned(sweep: Path, names: Iterable[str]) -> None:
+    """Note names of jobs' folders, so that jobs are known before they begin."""
+    known = set(_planned(sweep))
+    new = [f"{name}\n" for name in names if name not in known]
+    if new:
+        with (sweep / _PLANNED).open("a") as file:
+            file.write("".join(new))
+
+
+def planned_folders(sweep: Path) -> Iterator[JobFolder]:
+    """Folders of all jobs of a sweep, by name; those of jobs that have not begun do not exist."""
+    begun = {folder.path.name for folder in job_folders(sweep)}
+    for name in sorted(begun.union(_planned(sweep))):
+        yield JobFolder(sweep / name)
+
+
+def _planned(sweep: Path) -> list[str]:
+    try:
+        names = (sweep / _PLANNED).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [name for name in names if is_folder_name(name)]
 
 
 def folders_by_digest(sweep: Path) -> dict[str, JobFolder]:

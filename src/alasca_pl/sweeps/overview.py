@@ -1,10 +1,11 @@
 """What a sweep's folders say, as text."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from alasca_pl.sweeps.folders import JobFolder, job_folders
+from alasca_pl.core.record import listed_by_reason
+from alasca_pl.sweeps.folders import JobFolder, job_folders, planned_folders
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.plan import differences
 from alasca_pl.sweeps.view import duration, times
@@ -12,19 +13,38 @@ from alasca_pl.sweeps.view import duration, times
 
 def status(sweep: Path, limit: int | None = 3) -> str:
     """One line per job, and how many there are of each kind."""
-    rows, counts = [], Counter[str]()
-    for folder in job_folders(sweep):
+    rows, states = [], []
+    folders = list(planned_folders(sweep))
+    for folder in folders:
         state = folder.status(limit)
-        counts[state] += 1
+        states.append(state)
         epochs, accuracy = folder.progress()
         seconds = folder.seconds()
         shown = [f"{epochs} epochs"] if epochs else []
         shown += [] if accuracy is None else [f"val {accuracy:.1%}"]
         shown += [] if seconds is None else [duration(seconds)]
+        shown += [f"{slot} did not act" for slot in folder.inactive()]
+        shown += ["interrupted before its first checkpoint"] if state == "waiting" and folder.attempts() else []
         rows.append([state, folder.path.name, ", ".join(shown)])
-    total = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    lines = _aligned(rows) + [f"{sum(counts.values())} jobs: {total}" if rows else f"{sweep} has no jobs yet"]
-    return "\n".join(lines + ([_lines_text(sweep)] if rows else []))
+    lines = _aligned(rows) + [counts(states) if rows else f"{sweep} has no jobs yet"]
+    return "\n".join(lines + inactive(folders) + ([_lines_text(sweep)] if rows else []))
+
+
+def counts(states: Sequence[str]) -> str:
+    """How many jobs there are, and how many of each kind.
+
+    Example:
+        >>> counts(["waiting", "finished", "finished"])
+        '3 jobs: 2 finished, 1 waiting'
+    """
+    of_each = ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+    return f"{len(states)} jobs: {of_each}"
+
+
+def inactive(folders: Iterable[JobFolder]) -> list[str]:
+    """Lines that name the finished jobs in which a part did not act, by the reason."""
+    found = listed_by_reason((folder.path.name, folder.inactive()) for folder in folders if folder.is_finished())
+    return [line for remark, names in found.items() for line in (f"{remark}, in", *(f"  {name}" for name in names))]
 
 
 def failures(sweep: Path, count: int = 8) -> str:

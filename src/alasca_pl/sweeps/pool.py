@@ -13,6 +13,7 @@ from typing import Literal
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps.capacity import Capacity, Place
+from alasca_pl.sweeps.endings import how_it_ended, last_reason, where_interrupted
 from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import JobLock
@@ -68,7 +69,7 @@ class Result:
     Attributes:
         job: The job.
         folder: Its folder.
-        outcome: ``finished``, ``failed``, ``killed``, ``timeout``, ``given up`` or ``not run``.
+        outcome: ``finished``, ``failed``, ``killed``, ``timeout``, ``given up``, ``interrupted`` or ``not run``.
         reason: Why it has not finished.
         ran: Whether this call has run it.
         value: The metric, if it has finished.
@@ -184,8 +185,10 @@ class _Pool:
                 each.process.release()
             self.warm.stop()
             self.view.stop()
-        for job, folder in [*self.waiting, *self.elsewhere]:
+        for job, folder in self.waiting:
             self._settle(Result(job, folder, "not run", "the sweep was interrupted"))
+        for job, folder in self.elsewhere:
+            self._settle(Result(job, folder, "not run", "another process runs it"))
         ordered = [self.results[job.digest] for job, _ in self.jobs]
         if self.stopping:
             raise Interrupted(ordered, self.stopping)
@@ -275,7 +278,7 @@ class _Pool:
             return
         if each.ended_for == "interrupted":
             folder.end("interrupted", "", seconds)
-            self._settle(Result(job, folder, "not run", "interrupted", ran=True))
+            self._settle(Result(job, folder, "interrupted", where_interrupted(job, folder), ran=True))
             return
         outcome, reason = how_it_ended(folder, code, self.settings.timeout if each.ended_for == "timeout" else None)
         folder.end(outcome, reason, seconds)
@@ -334,40 +337,3 @@ class _Pool:
 
 def _threads(capacity: Capacity) -> int | None:
     return capacity.threads if isinstance(capacity.threads, int) else None
-
-
-def how_it_ended(folder: JobFolder, code: int, timeout: float | None = None) -> tuple[str, str]:
-    """Outcome of an attempt that has ended, and why.
-
-    Args:
-        folder: The job's folder.
-        code: Status of its process, negative for a signal.
-        timeout: The limit, if it was ended for that.
-    """
-    if folder.is_finished():
-        # A job that did its work and then died has done its work.
-        return "finished", ""
-    if timeout is not None:
-        return "timeout", f"no end after {timeout:g} s (hydra.launcher.timeout)"
-    if code == -signal.SIGKILL:
-        return "killed", "killed by SIGKILL, as the kernel does when memory runs out"
-    return "failed", _reason(folder, code)
-
-
-def last_reason(folder: JobFolder) -> str:
-    """Why the latest failed attempt failed."""
-    return str(next((each["reason"] for each in reversed(folder.attempts()) if each.get("reason")), "no reason known"))
-
-
-def _reason(folder: JobFolder, code: int) -> str:
-    """Why a job failed: what its record says, else its last error message, else its status."""
-    how = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
-    problem = folder.record().get("problem")
-    if isinstance(problem, str) and problem:
-        return f"{problem} ({how})"
-    for line in reversed(folder.last_lines(40)):
-        if line.startswith("$ "):
-            break
-        if line.startswith("error:") or line.split(":")[0].endswith(("Error", "Exception")):
-            return f"{line} ({how})"
-    return how if code else f"{how}, but its record does not say that it has finished"

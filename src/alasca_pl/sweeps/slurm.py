@@ -11,10 +11,11 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.sweeps.capacity import visible_gpus
+from alasca_pl.sweeps.endings import how_it_ended, last_reason
 from alasca_pl.sweeps.folders import JobFolder
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.lock import JobLock
-from alasca_pl.sweeps.pool import Interrupted, Result, Settings, how_it_ended, last_reason
+from alasca_pl.sweeps.pool import Interrupted, Result, Settings
 from alasca_pl.sweeps.process import JobProcess, job_environment
 from alasca_pl.sweeps.view import View, times
 

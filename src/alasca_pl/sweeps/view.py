@@ -74,11 +74,12 @@ class Lines:
             seconds = folder.seconds()
             if seconds is not None:
                 self._seconds.append(seconds)
-        elif outcome != "not run":
+        elif outcome not in ("interrupted", "not run"):
             self.failed.append((folder.path.name, f"{outcome}: {reason}" if reason else outcome))
         if self._has_begun and (ran or outcome == "finished"):
             _, accuracy = folder.progress()
             extra = f", val {accuracy:.1%}" if outcome == "finished" and accuracy is not None else ""
+            extra += "".join(f", {slot} did not act" for slot in folder.inactive()) if outcome == "finished" else ""
             why = f": {reason}" if reason else ""
             self._print(f"[{sum(self.counts.values())}/{self.total}] {outcome}: {folder.path.name}{extra}{why}")
 

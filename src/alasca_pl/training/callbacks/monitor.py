@@ -31,6 +31,9 @@ from alasca_pl.training.callbacks.epoch_means import EpochMeans
 from alasca_pl.training.callbacks.selection_counts import SelectionCounts
 from alasca_pl.training.module import NoisyLabelModule, diverged
 
+# Samples with another weight than 1; looked at, not logged.
+_WEIGHED = str(MetricName(TRAIN, "weighed"))
+
 
 class NoiseMonitor(L.Callback):
     """Logs the terms of the loss, accuracy on observed and clean labels, memorisation, selections and confidences.
@@ -54,9 +57,14 @@ class NoiseMonitor(L.Callback):
 
     Args:
         labels: Labels of the training split.
+
+    Attributes:
+        selector_acted: Whether a selector has given a sample another weight than 1; None if steps before a resume were not
+            watched.
     """
 
     def __init__(self, labels: NoisyLabels) -> None:
+        self.selector_acted: bool | None = False
         self._label = torch.from_numpy(labels.label)
         self._clean = None if labels.clean_label is None else torch.from_numpy(labels.clean_label)
         self._means = EpochMeans()
@@ -69,11 +77,14 @@ class NoiseMonitor(L.Callback):
             "means": self._means.state_dict(),
             "selections": self._selections.state_dict(),
             "losses": None if self._losses is None else self._losses.rows,
+            "selector_acted": self.selector_acted,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._means.load_state_dict(state_dict["means"])
         self._selections.load_state_dict(state_dict["selections"])
+        # Checkpoints of earlier versions do not say.
+        self.selector_acted = state_dict.get("selector_acted")
         rows = state_dict["losses"]
         self._losses = None
         if rows is not None:
@@ -93,6 +104,8 @@ class NoiseMonitor(L.Callback):
         values = {f"{TRAIN}/{name}": (value, one) for name, value in outputs["terms"].items()}
         count = one * len(batch.label)
         values[ACC_OBSERVED] = ((predicted == batch.label).sum(), count)
+        if pl_module.method.selector is not None:
+            values[_WEIGHED] = ((outputs["weight"] != 1).sum(), count)
         if self._clean is not None:
             self._clean = self._clean.to(loss.device)
             clean = self._clean[batch.index]
@@ -119,6 +132,7 @@ class NoiseMonitor(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NoisyLabelModule)
         means = _with_deviations(self._means.take())
+        self.selector_acted = means.pop(_WEIGHED, 0.0) > 0.0 or self.selector_acted
         if not torch.isfinite(torch.tensor(means[LOSS])):
             raise diverged(trainer, "the loss")
         metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)

@@ -37,7 +37,7 @@ class ScanCallback(L.Callback):
         assert isinstance(pl_module, NoisyLabelModule)
         end = trainer.max_epochs or 0
         for slot, part, number in pl_module.method.scanning():
-            first = _first_scan(part, end) if not number else None
+            first = part.first_scan(Progress(0, 0, end, 1)) if not number else None
             if first is not None and first >= end and trainer.is_global_zero:
                 option = f"{slot}.{part.first_scan_option}" if part.first_scan_option else f"the {slot}'s own schedule"
                 log.warning(
@@ -88,9 +88,3 @@ def _pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) ->
     """Undo the normalisation of images (B, C, H, W)."""
     scale, shift = (image.new_tensor(values).view(1, -1, 1, 1) for values in (std, mean))
     return image * scale + shift
-
-
-def _first_scan(part: ScanningPart, max_epochs: int) -> int | None:
-    """First epoch, possibly after the run's end, before which a part would request a scan; None if it requests none."""
-    at = (Progress(epoch, 0, max_epochs, 1) for epoch in range(max_epochs + 1000))
-    return next((progress.epoch for progress in at if part.scan_request(progress) is not None), None)
