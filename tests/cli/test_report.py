@@ -94,6 +94,24 @@ def test_runs_in_python(tmp_path):
         runs.table(row="method")
 
 
+def test_runs_show_themselves_as_a_short_table(tmp_path):
+    make_tree(tmp_path / "toy", methods=["ce"], noises=[("symmetric", 0.5)])
+    make_run(tmp_path / "toy" / "failed", status="failed")
+    runs = load_runs(tmp_path / "toy")
+    head, names, first, *rest = repr(runs).splitlines()
+    assert head == "Runs: 6 finished, 1 set aside" and len(rest) == 5
+    assert names.split() == ["method", "alasca", "noise", "rate", "seed", "data", "last:test/acc", "source"]
+    figure = f"{runs[0].record.metrics['last']['test/acc']:.4f}"
+    assert first.split() == ["ce", "none", "symmetric", "0.5", "0", "cifar10", figure, runs[0].source]
+    assert [line.index("symmetric") for line in (first, *rest)] == [names.index("noise")] * 6
+    for seed in range(20):
+        make_run(tmp_path / "many" / f"a{seed}", seed=seed, choices={"method": "<b>"})
+    many = load_runs(tmp_path)
+    assert repr(many).splitlines()[-1] == "... 6 more" and len(repr(many).splitlines()) == 23
+    page = load_runs(tmp_path / "many")._repr_html_()
+    assert page.count("<tr>") == 21 and "<b>" not in page and "&lt;b&gt;" in page
+
+
 def test_without_pandas_rows_do(tmp_path, monkeypatch):
     make_run(tmp_path / "a")
     monkeypatch.setitem(sys.modules, "pandas", None)

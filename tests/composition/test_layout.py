@@ -1,6 +1,7 @@
 """The memory format of images and weights changes rounding only, for every method."""
 
 import pytest
+
 from facts import METHODS
 from running import checkpoint, distance, method_overrides, slow_unless, train
 

@@ -10,9 +10,10 @@ from trees import export_of, history_of, make_run
 from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.metric_names import MEMORISED
-from alasca_pl.report.grid import Question, build_grid
+from alasca_pl.report.grid import build_grid
 from alasca_pl.report.output import verify, write_folder
 from alasca_pl.report.plots import draw_against, draw_curves, places_of
+from alasca_pl.report.question import Question
 from alasca_pl.report.sample_plots import confidences, draw_boxes, draw_class_norms, draw_confidences
 from alasca_pl.report.saved import find_runs
 from alasca_pl.report.style import legend_below, line_style, panels

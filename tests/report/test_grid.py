@@ -9,8 +9,9 @@ import pytest
 from trees import make_run, make_tree
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.report.grid import Question, build_grid
+from alasca_pl.report.grid import build_grid
 from alasca_pl.report.plots import mean_curves
+from alasca_pl.report.question import Question
 from alasca_pl.report.saved import find_runs
 from alasca_pl.report.write_up import results_table
 
@@ -110,14 +111,19 @@ def test_constants_that_a_method_applies_may_differ_and_others_may_not(tmp_path)
         make_run(tmp_path / "b", "elr", config=changes, constants=["cifar10"], constants_set=names)
         assert len(grid_of(tmp_path).rows) == 2
     make_run(tmp_path / "b", "elr", config=changes)
-    with pytest.raises(UserError, match=r"outside rows, columns and seed: optim.lr \(0.02, 0.1\); suggested.lr"):
+    with pytest.raises(
+        UserError, match=r"rows, columns and seed: optim.lr \(0.02 in elr none; 0.1 in ce none\); suggested.lr"
+    ):
         grid_of(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.backbone.width": 32}, r"outside rows, columns and seed: model.backbone.width \(16, 32\); make it"),
+        (
+            {"model.backbone.width": 32},
+            r"outside rows, columns and seed: model.backbone.width \(16, 32\); make it .*where=model.backbone.width=16",
+        ),
         ({"epochs": 7}, r"outside rows, columns and seed: epochs \(6, 7\)"),
         ({"noise.seed": 5}, r"within one cell: noise.seed \(0, 1, 5\)"),
         ({"report.last_epochs": 4}, r"outside rows, columns and seed: report.last_epochs \(3, 4\)"),

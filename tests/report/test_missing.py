@@ -10,8 +10,9 @@ from trees import make_run
 
 from alasca_pl.cli.constants import merged_values
 from alasca_pl.core.experiment import identity, job_digest
-from alasca_pl.report.grid import Grid, Question, build_grid
+from alasca_pl.report.grid import Grid, build_grid
 from alasca_pl.report.missing import missing_runs
+from alasca_pl.report.question import Question
 from alasca_pl.report.saved import find_runs
 from running import CONF_DIR, compose_config, initialize_config_dir
 

@@ -15,8 +15,8 @@ from trees import make_run, make_tree
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.report.document import Document, Section, Table
-from alasca_pl.report.grid import Question
 from alasca_pl.report.output import verify, write_folder
+from alasca_pl.report.question import Question
 from alasca_pl.report.render import escape_latex, escape_markdown, html, latex_table, markdown
 from alasca_pl.report.saved import find_runs
 from alasca_pl.report.write_up import write_report
@@ -164,7 +164,7 @@ def test_a_wrong_number_in_any_file_is_named(tmp_path):
     cell = document.tables[0].rows[1][3]
     plant(folder / "report.md", cell, "99.99 ± 0.01 (3)")
     assert verify(folder) == [
-        f"report.md, line 23 (ce), symmetric, 0.5: printed '99.99 ± 0.01 (3)', the records give {cell!r}"
+        f"report.md, line 24 (ce), symmetric, 0.5: printed '99.99 ± 0.01 (3)', the records give {cell!r}"
     ]
     plant(folder / "report.md", "99.99 ± 0.01 (3)", cell)
     full = document.tables[0].data[1][4]
@@ -252,7 +252,7 @@ def test_runs_set_aside_and_other_sections_are_in_the_report(tmp_path):
     assert "- runs/zz: failed, no memory" in text
     assert "23 finished runs, seeds 0, 1, 2; 1 set aside" in text
     assert "- elr, paper, symmetric, 0.5: seed 2" in text
-    assert "n too small to decide" in text and "a sign test cannot give less than p = 0.5" in text
+    assert "n too small to decide" in text and "3 comparisons have fewer than 3 pairs: no test is made" in text
 
 
 def test_code_with_backticks_and_empty_sections():
@@ -293,8 +293,8 @@ def test_the_first_lines_say_what_was_run(tmp_path):
     first = document.sections[0]
     assert first.heading == "What was run"
     lines = first.blocks[0].items
-    assert {"epochs: 6", "epochs that a mean of the last covers: 3"} <= set(lines)
-    assert "noise: symmetric, nominal rate 0.5, asymmetric, nominal rate 0.4" in lines
+    assert {"epochs: 6", "last epochs that are averaged: 3"} <= set(lines)
+    assert "noise: symmetric, nominal rate 0.5; asymmetric, nominal rate 0.4" in lines
     assert any(line.startswith("data: ") for line in lines)
     assert any(line.startswith("wrong training labels: ") for line in lines)
 

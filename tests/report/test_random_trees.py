@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from trees import make_run
 
-from alasca_pl.report.grid import Question, build_grid
+from alasca_pl.report.grid import build_grid
 from alasca_pl.report.output import verify, write_folder
+from alasca_pl.report.question import Question
 from alasca_pl.report.saved import find_runs
 from alasca_pl.report.write_up import write_report
 

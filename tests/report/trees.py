@@ -81,7 +81,7 @@ def make_run(
         "data": DataRecord(
             "cifar10", {"train": 4000, "val": 1000, "test": 10000}, 10, [3, 32, 32], ["a"] * 10, "d" * 64
         ),
-        "noise": NoiseRecord(kind, rate, rate * 0.9, seed, noise_hash),
+        "noise": NoiseRecord(kind, rate, None if rate is None else rate * 0.9, seed, noise_hash),
         "val_noise": None,
         "oracle": [],
         "predict": resolved["predict"],

@@ -12,7 +12,7 @@ from alasca_pl.audit.scores import score_names, suspicion
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.noise.labels import NoisyLabels
-from alasca_pl.report.grid import Question
+from alasca_pl.report.question import Question
 from alasca_pl.runs.compare_scores import compare_scores
 from audit.made import noisy, sample_file
 from report.trees import make_run

@@ -15,7 +15,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.methods.fine import alignment_scores, class_eigenvectors, clean_posterior
 from alasca_pl.noise.labels import NoisyLabels
-from alasca_pl.report.grid import Question
+from alasca_pl.report.question import Question
 from alasca_pl.report.saved import find_runs
 from alasca_pl.runs import folds as folds_module
 from alasca_pl.runs.compare_scores import compare_scores

@@ -196,7 +196,7 @@ def _compare(arguments: Sequence[str]) -> None:
     if not places:
         raise UserError("alasca-audit compare needs a folder of runs, a sweep or a scores.csv; see alasca-audit --help")
     from alasca_pl.core.files import check_empty
-    from alasca_pl.report.grid import Question
+    from alasca_pl.report.question import Question
     from alasca_pl.report.render import markdown
     from alasca_pl.runs.compare_scores import compare_scores
 

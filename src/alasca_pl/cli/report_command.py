@@ -24,7 +24,7 @@ Options:
   select=mean_of_last       last, mean_of_last, best_val, best_test (selected on the test split, which flatters)
   where=KEY=VALUE,...       only runs with these values
   allow=KEY,...             differences between runs that are let pass; the page says so
-  against=VALUE,...         the row with which the others are compared; the first by default
+  against=VALUE,...         the row with which the others are compared; plain cross-entropy by default
   margin=1.0                smallest difference that matters, in percentage points; 0.01 for other metrics
   level=0.95                level of confidence
   format=markdown           for the terminal: markdown, csv, latex (the table of results), html
@@ -54,8 +54,8 @@ def report() -> None:
 def _report(arguments: Sequence[str]) -> str:
     # Imported late, so that help answers at once.
     from alasca_pl.report.collection import load_runs
-    from alasca_pl.report.grid import Question
     from alasca_pl.report.output import write_folder
+    from alasca_pl.report.question import Question
     from alasca_pl.report.render import csv_table, html, latex_table, markdown
     from alasca_pl.report.write_up import write_report
 

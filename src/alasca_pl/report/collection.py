@@ -1,19 +1,25 @@
 """Finished runs in Python."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity
+from alasca_pl.core.metric_names import TEST, VAL, accuracy
 from alasca_pl.report.document import Document, Table
-from alasca_pl.report.grid import Grid, Question, build_grid
-from alasca_pl.report.keys import SHORT, value_of
+from alasca_pl.report.grid import Grid, build_grid
+from alasca_pl.report.keys import SHORT, text_of, value_of
+from alasca_pl.report.question import Question
 from alasca_pl.report.saved import Found, SavedRun, SetAside, find_runs
 from alasca_pl.report.write_up import results_table, write_report
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# A longer list says how many more there are.
+_SHOWN = 20
 
 
 class Runs(Sequence[SavedRun]):
@@ -40,6 +46,31 @@ class Runs(Sequence[SavedRun]):
 
     def __len__(self) -> int:
         return len(self.found.runs)
+
+    def __repr__(self) -> str:
+        return "\n".join((f"Runs: {self._counts()}", *aligned(self._listing())))
+
+    def _repr_html_(self) -> str:
+        head, *lines = ([escape(cell) for cell in line] for line in self._listing())
+        rows = ["".join(f"<td>{cell}</td>" for cell in line) for line in lines]
+        heads = "".join(f"<th>{cell}</th>" for cell in head)
+        return (
+            f"<p>Runs: {self._counts()}</p><table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+        )
+
+    def _counts(self) -> str:
+        return f"{len(self)} finished, {len(self.aside)} set aside"
+
+    def _listing(self) -> list[list[str]]:
+        """Rows of a short table: heads, then one line per run, the last one cut where there are many."""
+        keys = [key for key in SHORT if key != "rule"]
+        name = next((name for name in (accuracy(TEST), accuracy(VAL)) if any(name in _last(run) for run in self)), None)
+        table = [[*keys, *([f"last:{name}"] if name else []), "source"]]
+        for run in self.found.runs[:_SHOWN]:
+            figures = [f"{_last(run)[name]:.4f}" if name in _last(run) else "–"] if name else []
+            table.append([*(text_of(value_of(run, key)) for key in keys), *figures, run.source])
+        more = len(self) - _SHOWN
+        return [*table, [f"... {more} more", *[""] * (len(table[0]) - 1)]] if more > 0 else table
 
     @property
     def aside(self) -> Sequence[SetAside]:
@@ -121,6 +152,21 @@ def load_runs(*places: str | Path) -> Runs:
         UserError: If a place does not exist or holds no run.
     """
     return Runs(find_runs(places))
+
+
+def _last(run: SavedRun) -> Mapping[str, float]:
+    return run.record.metrics.get("last", {})
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width.
+
+    Example:
+        >>> aligned([["a", "b"], ["ccc", "d"]])
+        ['a    b', 'ccc  d']
+    """
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
 def _question(values: dict[str, Any]) -> Question:

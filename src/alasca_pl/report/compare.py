@@ -1,12 +1,13 @@
 """Claims about two rows of a grid, and whether their runs may be compared at all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.report.grid import Entry, Grid, Label, constants_of, flat, label_text
-from alasca_pl.report.keys import ABSENT, RULE, belongs, comparable, homes, text_of
+from alasca_pl.report.differing import constants_of, flat
+from alasca_pl.report.grid import Entry, Grid, Label, label_text
+from alasca_pl.report.keys import ABSENT, RULE, belongs, comparable, homes, is_plain_ce, text_of
 from alasca_pl.report.saved import SavedRun
 from alasca_pl.report.statistics import Paired, Verdict, holm, paired, verdict
 
@@ -62,6 +63,18 @@ class Comparison:
     def is_certified(self) -> bool:
         """Whether all conditions hold for all seeds that both have."""
         return self.result is not None and not self.failures
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the conditions that do not hold, each once."""
+        return list(dict.fromkeys(failure.what for _, failure in self.failures))
+
+    @property
+    def stated(self) -> str:
+        """The verdict as a report may state it: none without a pair, or where a condition fails."""
+        if self.result is None:
+            return "no pair"
+        return self.verdict if self.is_certified else "not comparable"
 
 
 def certify(one: SavedRun, other: SavedRun) -> list[Failure]:
@@ -137,9 +150,27 @@ def _short(value: Any) -> str:
 
 def gains(grid: Grid) -> list[Comparison]:
     """Rows and columns with ALASCA against those without it, where ``alasca`` is a key; one family."""
-    question = grid.question
-    found = []
-    for keys, in_rows in ((question.rows, True), (question.cols, False)):
+    found = [
+        _compare(grid, one, other)
+        for pairs in _of_alasca(grid).values()
+        if _has_base(grid, pairs)
+        for one, other in pairs
+    ]
+    return _judge(found, grid)
+
+
+def without_base(grid: Grid) -> list[Label]:
+    """Rows and columns with ALASCA for which there is no run without it."""
+    return [label for label, pairs in _of_alasca(grid).items() if not _has_base(grid, pairs)]
+
+
+_Cell = tuple[Label, Label]
+
+
+def _of_alasca(grid: Grid) -> dict[Label, list[tuple[_Cell, _Cell]]]:
+    """Cells of each row or column with ALASCA, and the cell of the same without it."""
+    found: dict[Label, list[tuple[_Cell, _Cell]]] = {}
+    for keys, in_rows in ((grid.question.rows, True), (grid.question.cols, False)):
         if "alasca" not in keys:
             continue
         labels = grid.rows if in_rows else grid.cols
@@ -148,10 +179,10 @@ def gains(grid: Grid) -> list[Comparison]:
             if label == base:
                 continue
             for other in grid.cols if in_rows else grid.rows:
-                pair = ((label, other), (base, other)) if in_rows else ((other, label), (other, base))
-                if grid.cell(*pair[0]):
-                    found.append(_compare(grid, pair[0], _with_main(grid, pair[1])))
-    return _judge(found, grid)
+                one, without = ((label, other), (base, other)) if in_rows else ((other, label), (other, base))
+                if grid.cell(*one):
+                    found.setdefault(label, []).append((one, _with_main(grid, without)))
+    return found
 
 
 def _without_alasca(label: Label, keys: Sequence[str], labels: Sequence[Label]) -> Label:
@@ -166,7 +197,11 @@ def _without_alasca(label: Label, keys: Sequence[str], labels: Sequence[Label]) 
     return exact if exact in labels or len(close) != 1 else close[0]
 
 
-def _with_main(grid: Grid, cell: tuple[Label, Label]) -> tuple[Label, Label]:
+def _has_base(grid: Grid, pairs: Sequence[tuple[_Cell, _Cell]]) -> bool:
+    return any(grid.cell(*base) for _, base in pairs)
+
+
+def _with_main(grid: Grid, cell: _Cell) -> _Cell:
     """The cell, or that of the main head where runs have no other rule of prediction, as without auxiliary heads."""
     keys, (row, col) = grid.question.keys, cell
     if RULE not in keys or grid.cell(row, col):
@@ -204,23 +239,41 @@ def overall_gains(grid: Grid) -> list[Comparison]:
 
 
 def against_one(grid: Grid) -> list[Comparison]:
-    """All rows against one of them, in each column; one family.
+    """All rows against one of them, in each column; one family. Empty if no row was asked for and none is plain cross-entropy.
+
+    Raises:
+        UserError: If no row has the label that was asked for.
+    """
+    base = base_row(grid)
+    if base is None:
+        return []
+    pairs = [(row, col) for row in grid.rows if row != base for col in grid.cols if grid.cell(row, col)]
+    return _judge([_compare(grid, (row, col), (base, col)) for row, col in pairs], grid)
+
+
+def base_row(grid: Grid) -> Label | None:
+    """The row with which the others are compared: the one that was asked for, else the only one of plain cross-entropy.
 
     Raises:
         UserError: If no row has the label that was asked for.
     """
     wanted = grid.question.against
-    by_text = {tuple(map(text_of, row)): row for row in grid.rows}
-    if wanted and wanted not in by_text:
-        raise UserError(
-            f"no row is against={','.join(wanted)}; the rows are {'; '.join(','.join(text) for text in by_text)}"
-        )
-    base = by_text[wanted] if wanted else grid.rows[0]
-    pairs = [(row, col) for row in grid.rows if row != base for col in grid.cols if grid.cell(row, col)]
-    return _judge([_compare(grid, (row, col), (base, col)) for row, col in pairs], grid)
+    if wanted:
+        by_text = {tuple(map(text_of, row)): row for row in grid.rows}
+        if wanted not in by_text:
+            raise UserError(
+                f"no row is against={','.join(wanted)}; the rows are {'; '.join(','.join(text) for text in by_text)}"
+            )
+        return by_text[wanted]
+    plain = [
+        row
+        for row in grid.rows
+        if all(is_plain_ce(entry.run) for col in grid.cols for entry in grid.cell(row, col).values())
+    ]
+    return plain[0] if len(plain) == 1 else None
 
 
-def _compare(grid: Grid, one: tuple[Label, Label], other: tuple[Label, Label]) -> Comparison:
+def _compare(grid: Grid, one: _Cell, other: _Cell) -> Comparison:
     a, b = grid.cell(*one), grid.cell(*other)
     both = sorted(a.keys() & b.keys())
     failures = [(seed, failure) for seed in both for failure in _failures(a[seed], b[seed], grid)]
@@ -266,10 +319,9 @@ def claim(its: Comparison) -> str:
     """The sentence that a comparison allows; "A > B" only where it is certified and decided."""
     one, other, where = label_text(its.row), label_text(its.base), label_text(its.col)
     if its.result is None:
-        return f"{where}: {one} and {other} share no seed with the same noisy labels"
+        return f"{where}: no seed has runs of both {one} and {other} with the same noisy labels"
     if not its.is_certified:
-        failed = list(dict.fromkeys(failure.what for _, failure in its.failures))
-        return f"{where}: {one} and {other} are not comparable ({', '.join(failed)})"
+        return f"{where}: {one} and {other} are not comparable ({', '.join(its.failed)})"
     sign = {"gain": ">", "loss": "<"}.get(its.verdict)
     if sign:
         return f"{where}: {one} {sign} {other}"
@@ -277,18 +329,12 @@ def claim(its: Comparison) -> str:
 
 
 def repairs(comparisons: Sequence[Comparison]) -> list[tuple[str, str, str, str]]:
-    """Conditions that fail, with where, what was found, and what would repair them; each once."""
-    rows: Mapping[tuple[str, str, str, str], None] = dict.fromkeys(
-        (
-            f"{_where(its)}; seed {seed}",
-            each.what,
-            each.found,
-            each.repair,
-        )
-        for its in comparisons
-        for seed, each in its.failures
-    )
-    return list(rows)
+    """Conditions that fail, with where and for which seeds, what was found, and what would repair them; each once."""
+    seeds: dict[tuple[str, str, str, str], dict[int, None]] = {}
+    for its in comparisons:
+        for seed, each in its.failures:
+            seeds.setdefault((_where(its), each.what, each.found, each.repair), {})[seed] = None
+    return [(f"{where}; seed {', '.join(map(str, its))}", *rest) for (where, *rest), its in seeds.items()]  # type: ignore[misc]
 
 
 def _where(its: Comparison) -> str:

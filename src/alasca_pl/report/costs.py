@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alasca_pl.report.grid import Entry, Grid, Label
-from alasca_pl.report.keys import value_of
+from alasca_pl.report.grid import Grid, Label
+from alasca_pl.report.keys import is_plain_ce
 from alasca_pl.report.saved import SavedRun
 
 
@@ -56,12 +56,8 @@ def costs(grid: Grid) -> list[Cost]:
 
 def _base(grid: Grid, col: Label) -> list[SavedRun]:
     """Runs of cross-entropy alone."""
-    runs = [entry.run for row in grid.rows for entry in grid.cell(row, col).values() if _is_base(entry)]
+    runs = [entry.run for row in grid.rows for entry in grid.cell(row, col).values() if is_plain_ce(entry.run)]
     return list({id(run): run for run in runs}.values())
-
-
-def _is_base(entry: Entry) -> bool:
-    return value_of(entry.run, "method") == "ce" and value_of(entry.run, "alasca") in (None, "none")
 
 
 def _measure(runs: Sequence[SavedRun]) -> tuple[float | None, float | None, float | None, float | None]:

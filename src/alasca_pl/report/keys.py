@@ -84,6 +84,11 @@ def value_of(run: SavedRun | PlannedRun, key: str) -> Any:
     return _look_up(config, key)
 
 
+def is_plain_ce(run: SavedRun | PlannedRun) -> bool:
+    """Whether a run is of cross-entropy alone, with which methods are compared."""
+    return value_of(run, "method") == "ce" and value_of(run, "alasca") in (None, "none")
+
+
 def check_key(runs: Sequence[SavedRun], key: str) -> None:
     """Refuse a key that no run has.
 

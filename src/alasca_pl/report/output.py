@@ -14,7 +14,7 @@ from typing import Any
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import check_empty, parse_json, write_atomically, write_json
 from alasca_pl.report.document import Document
-from alasca_pl.report.grid import Question
+from alasca_pl.report.question import Question
 from alasca_pl.report.render import csv_table, html, latex_table, markdown
 from alasca_pl.report.saved import Found, find_runs, paths_of
 from alasca_pl.report.write_up import write_report

@@ -1,21 +1,26 @@
 """From a question and the runs that were found to a report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from alasca_pl.report.compare import Comparison, against_one, claim, gains, overall_gains, repairs
+from alasca_pl.core.metric_names import VAL, MetricName
+from alasca_pl.report.compare import Comparison, against_one, base_row, gains, overall_gains, without_base
 from alasca_pl.report.costs import costs
+from alasca_pl.report.differences import CONDITIONS, differences, failed_conditions, how_to_read
 from alasca_pl.report.document import Block, Code, Document, Items, Section, Table, Text
-from alasca_pl.report.grid import SELECTS, Grid, Label, Question, build_grid, label_text
+from alasca_pl.report.grid import Grid, Label, build_grid, label_text
 from alasca_pl.report.keys import text_of
 from alasca_pl.report.missing import missing_runs
+from alasca_pl.report.numbers import counted, full, mean_std, signed, texts
 from alasca_pl.report.origin import what_was_run
 from alasca_pl.report.paper import CITATION, PROTOCOL, paper_number, settings_of
-from alasca_pl.report.pictures import against, confidence, curves, norms, picture
-from alasca_pl.report.plots import draw_differences
+from alasca_pl.report.pictures import against, confidence, curves, norms
+from alasca_pl.report.question import SELECTS, Question
 from alasca_pl.report.sample_plots import measured_names, measurements
 from alasca_pl.report.saved import Found
-from alasca_pl.report.statistics import SMALLEST_N, mean_and_std, smallest_sign_p
+from alasca_pl.report.statistics import mean_and_std
 from alasca_pl.report.summary import measured
+
+_ASIDE = "Runs set aside"
 
 
 def write_report(found: Found, question: Question, pictures: bool = True) -> Document:
@@ -30,20 +35,21 @@ def write_report(found: Found, question: Question, pictures: bool = True) -> Doc
         UserError: If the runs do not belong together, see ``build_grid``.
     """
     grid = build_grid(found, question)
-    of_alasca = gains(grid)
-    overall, others = overall_gains(grid), against_one(grid)
+    of_alasca, overall, others = gains(grid), overall_gains(grid), against_one(grid)
     if _pairs(others) <= _pairs(of_alasca):
         others = []
+    base = base_row(grid)
     sections = [
         Section("What was run", [Items(what_was_run(grid))]),
         Section("Results", _results(grid, len(found.aside))),
         Section("Beside the paper's numbers", _beside_paper(grid)),
-        Section("Gain of ALASCA", _differences(grid, of_alasca, "gains", pictures)),
-        Section("Gain of ALASCA over all columns", _differences(grid, overall, "gains_overall", pictures)),
-        Section(f"Against {label_text(_base_of(grid))}", _differences(grid, others, "comparisons", pictures)),
-        Section("What keeps runs from being compared", _repairs([*of_alasca, *others])),
+        Section("How to read the comparisons", how_to_read(question, (of_alasca, overall, others))),
+        Section("Gain of ALASCA", [*differences(grid, of_alasca, "gains", pictures), *_alone(grid)]),
+        Section("Gain of ALASCA over all columns", differences(grid, overall, "gains_overall", pictures)),
+        Section(f"Against {label_text(base or ())}", differences(grid, others, "comparisons", pictures)),
+        Section(CONDITIONS, failed_conditions([*of_alasca, *others])),
         Section("Missing runs", _missing(grid, found)),
-        Section("Runs set aside", _aside(found)),
+        Section(_ASIDE, _aside(found)),
         Section("Cost", _costs(grid)),
         Section("Training curves", curves(grid, pictures)),
         Section("Results against a setting", against(grid, pictures)),
@@ -63,14 +69,15 @@ def results_table(grid: Grid) -> Table:
         cells = []
         for col in grid.cols:
             summary = grid.summary(row, col)
-            cells.append("missing" if summary is None else _mean_std(*summary, question))
+            cells.append("missing" if summary is None else mean_std(*summary, question))
             if summary is not None:
                 mean, std, n = summary
                 seeds = " ".join(map(str, sorted(grid.cell(row, col))))
-                data.append([*_texts(row), *_texts(col), repr(mean), _full(std), str(n), seeds])
-        rows.append([*_texts(row), *cells])
+                data.append([*texts(row), *texts(col), repr(mean), full(std), str(n), seeds])
+        rows.append([*texts(row), *cells])
     unit = "percent, " if question.is_percent else ""
-    caption = f"{question.metric} ({unit}{SELECTS[question.select]}): mean ± standard deviation over seeds (n runs)"
+    by = f" by {', '.join(question.cols)}" if question.cols else ""
+    caption = f"{question.metric} ({unit}{SELECTS[question.select]}){by}: mean ± standard deviation over seeds (n runs)"
     header = [*question.rows, *(label_text(col) for col in grid.cols)]
     return Table(
         "results", caption, header, rows, len(question.rows), [*question.keys, "mean", "std", "n", "seeds"], data
@@ -91,12 +98,24 @@ def _results(grid: Grid, aside: int) -> list[Block]:
     if partly and question.select != "best_val":
         blocks.append(
             Text(
-                f"{partly} runs did not measure accuracies in every epoch; figures are of the epochs in which they did."
+                f"{counted(partly, 'run')} did not measure accuracies in every epoch; figures are of the epochs in which they "
+                "were measured."
             )
         )
-    count = len(grid.runs())
-    blocks.append(Text(f"{count} finished runs, seeds {', '.join(map(str, grid.seeds))}; {aside} set aside."))
-    return [*blocks, results_table(grid)]
+    if question.is_percent:
+        group = MetricName.parse(question.metric).group
+        known = [run.record.data.clean_splits for run in grid.runs()]
+        if group == VAL or any(splits is not None and group not in splits for splits in known):
+            blocks.append(Text(f"Labels of the split {group} are used as given; some of them may be wrong."))
+    seeds = f"seed{'' if len(grid.seeds) == 1 else 's'} {', '.join(map(str, grid.seeds))}"
+    left_out = f"; {aside} set aside, see “{_ASIDE}”" if aside else ""
+    blocks += [Text(f"{counted(len(grid.runs()), 'finished run')}, {seeds}{left_out}."), results_table(grid)]
+    if len(grid.rows) > 1 and base_row(grid) is None:
+        row = ",".join(texts(grid.rows[0]))
+        blocks.append(
+            Text(f"No row is plain cross-entropy; against={row} (or another row) compares the others with it.")
+        )
+    return blocks
 
 
 def _beside_paper(grid: Grid) -> list[Block]:
@@ -119,14 +138,14 @@ def _beside_paper(grid: Grid) -> list[Block]:
                 [
                     label_text(row),
                     label_text(col),
-                    _mean_std(mean, std, n, question),
+                    mean_std(mean, std, n, question),
                     paper,
-                    _signed(mean - known.mean),
+                    signed(mean - known.mean),
                     where,
                 ]
             )
             data.append(
-                [*_texts(row), *_texts(col), repr(mean), _full(std), str(n), f"{known.mean:g}", _full(known.std),
+                [*texts(row), *texts(col), repr(mean), full(std), str(n), f"{known.mean:g}", full(known.std),
                  repr(mean - known.mean), str(known.table), known.method, known.notes]
             )  # fmt: skip
             for entry in entries:
@@ -140,95 +159,23 @@ def _beside_paper(grid: Grid) -> list[Block]:
         *question.keys, "mean", "std", "n", "paper_mean", "paper_std", "difference", "paper_table", "paper_method", "paper_notes",
     ]  # fmt: skip
     caption = f"Our numbers beside those printed in {CITATION} (accuracy in percent)"
-    blocks: list[Block] = [Table("paper", caption, header, rows, 2, data_header, data)]
+    blocks: list[Block] = []
     if differing:
         blocks += [
             Text("These runs are not the paper's experiment; the difference is not a check of it:"),
             Items(list(differing)),
         ]
-    return blocks
+    return [*blocks, Table("paper", caption, header, rows, 2, data_header, data)]
 
 
-def _differences(grid: Grid, comparisons: Sequence[Comparison], name: str, pictures: bool) -> list[Block]:
-    if not comparisons:
+def _alone(grid: Grid) -> list[Block]:
+    """Rows and columns with ALASCA that have nothing to be compared with."""
+    labels = "; ".join(map(label_text, without_base(grid)))
+    if not labels:
         return []
-    question = grid.question
-    unit = "percentage points" if question.is_percent else question.metric
-    rows, data = [], []
-    for its in comparisons:
-        result = its.result
-        cells = ["–"] * 5
-        full = [""] * 8
-        if result is not None:
-            interval = (
-                "–" if result.low is None else f"{_signed(result.low, question)} to {_signed(result.high, question)}"
-            )
-            effect = "–" if result.effect is None else _signed(result.effect)
-            cells = [_signed(result.mean, question), interval, _p(result.p), _p(its.adjusted), effect]
-            full = [
-                repr(result.mean), *map(_full, (result.std, result.low, result.high, result.p, its.adjusted, result.effect)),
-                " ".join(map(repr, result.differences)),
-            ]  # fmt: skip
-        n = result.n if result else 0
-        certified = "yes" if its.is_certified else "no"
-        labels = [label_text(its.row), label_text(its.base), label_text(its.col)]
-        rows.append([*labels, str(n), *cells, its.verdict, certified])
-        data.append([*labels, str(n), *full, its.verdict, certified, " ".join(map(str, its.seeds))])
-    level = f"{question.level * 100:g} %"
-    header = [
-        "row",
-        "against",
-        "column",
-        "n",
-        "difference",
-        f"{level} interval",
-        "p",
-        "p (Holm)",
-        "effect",
-        "verdict",
-        "certified",
+    return [
+        Text(f"There is no run without ALASCA to compare with: {labels}. The same command with alasca=none trains one.")
     ]
-    data_header = [
-        "row", "against", "column", "n", "difference", "std", "low", "high", "p", "p_holm", "effect", "differences", "verdict",
-        "certified", "seeds",
-    ]  # fmt: skip
-    caption = f"Paired differences over seeds with the same noisy labels, in {unit}"
-    blocks: list[Block] = [
-        Table(name, caption, header, rows, 3, data_header, data),
-        Items([claim(its) for its in comparisons]),
-    ]
-    smallest = min((its.result.n for its in comparisons if its.result), default=0)
-    family = sum(its.adjusted is not None for its in comparisons)
-    words = (
-        f"Two-sided paired t test; Holm's correction over {family} tests of this table; the interval is of a single test. "
-        f"Effect: Hedges' g of the differences. gain, loss: p (Holm) below {1 - question.level:.2g}; no gain: the whole "
-        f"interval lies below {question.smallest_gain:g}; below {SMALLEST_N} pairs nothing is decided."
-    )
-    if 1 < smallest < 6:
-        words += (
-            f" With {smallest} pairs a sign test cannot give less than p = {smallest_sign_p(smallest):.3g}; what is decided "
-            "here rests on the t test's assumption that differences are normally distributed."
-        )
-    blocks.append(Text(words))
-    left = [
-        f"{label_text(its.row)}, {label_text(its.col)}: not both have seed {', '.join(map(str, its.unpaired))}"
-        for its in comparisons
-        if its.unpaired
-    ]
-    blocks += [Items(left)] if left else []
-    if any(its.result for its in comparisons):
-        caption = f"Means with {level} intervals; marks are pairs; open circles are not certified"
-        blocks.append(picture(name, caption, lambda: draw_differences(comparisons, unit), pictures))
-    return blocks
-
-
-def _repairs(comparisons: Sequence[Comparison]) -> list[Block]:
-    rows = repairs(comparisons)
-    if not rows:
-        return []
-    caption = "Conditions of a fair comparison that fail; a difference is only claimed where none does"
-    header = ["runs", "condition", "found", "repair"]
-    return [Table("conditions", caption, header, rows, 4, header, rows)]
 
 
 def _missing(grid: Grid, found: Found) -> list[Block]:
@@ -249,21 +196,21 @@ def _aside(found: Found) -> list[Block]:
 
 
 def _costs(grid: Grid) -> list[Block]:
-    rows, data = [], []
-    for its in costs(grid):
-        values = (its.seconds, its.memory, its.parameters, its.flops)
-        if not any(values):
-            continue
-        shown = [
-            "–" if value is None else f"{value:.{digits}f}" for value, digits in zip(values, (2, 0, 0, 0))
-        ]  # fmt: skip
-        ratios = ["–" if value is None else f"{value:.2f} ×" for value in its.relative]
-        cells = [text for pair in zip(shown, ratios) for text in pair]
-        rows.append([label_text(its.row), label_text(its.col), str(its.n), *cells])
-        data.append([label_text(its.row), label_text(its.col), str(its.n), *map(_full, (*values, *its.relative))])
-    if not rows:
+    found = [its for its in costs(grid) if any((its.seconds, its.memory, its.parameters, its.flops))]
+    if not found:
         return []
-    header = ["row", "column", "n", "s/epoch", "× CE", "peak MB", "× CE", "parameters", "× CE", "FLOPs", "× CE"]
+    has_ratios = any(ratio is not None for its in found for ratio in its.relative)
+    rows, data = [], []
+    for its in found:
+        values = (its.seconds, its.memory, its.parameters, its.flops)
+        shown = ["–" if value is None else f"{value:,.{digits}f}" for value, digits in zip(values, (2, 0, 0, 0))]
+        ratios = ["–" if value is None else f"{value:.2f} ×" for value in its.relative]
+        cells = [text for pair in zip(shown, ratios) for text in pair] if has_ratios else shown
+        rows.append([label_text(its.row), label_text(its.col), str(its.n), *cells])
+        data.append([label_text(its.row), label_text(its.col), str(its.n), *map(full, (*values, *its.relative))])
+    measured_in = ("s/epoch", "peak MB", "parameters", "FLOPs")
+    heads = [head for name in measured_in for head in ((name, "× CE") if has_ratios else (name,))]
+    header = ["row", "column", "n", *heads]
     data_header = [
         "row",
         "column",
@@ -279,9 +226,10 @@ def _costs(grid: Grid) -> list[Block]:
     ]
     caption = (
         "Means over runs: wall-clock time with measuring, peak memory of the accelerator or else of the whole process, trained "
-        "parameters of all networks with auxiliary heads, floating-point operations of their forward pass for one image; × CE "
-        "only on equal hardware"
+        "parameters of all networks with auxiliary heads, floating-point operations of their forward pass for one image"
     )
+    if has_ratios:
+        caption += "; × CE: relative to plain cross-entropy in the same column, if it ran on equal hardware"
     return [Table("cost", caption, header, rows, 2, data_header, data)]
 
 
@@ -300,13 +248,14 @@ def _norms(grid: Grid) -> list[Block]:
                     if not by_word:
                         continue
                     labels = [label_text(row), label_text(col), name, str(len(by_word["all"]))]
-                    cells, full = [], []
+                    cells: list[str] = []
+                    data_cells: list[str] = []
                     for word in ("all", "clean", "noisy"):
                         mean, std = mean_and_std(by_word[word]) if word in by_word else (None, None)
                         cells.append("–" if mean is None else f"{mean:.4g}{'' if std is None else f' ± {std:.2g}'}")
-                        full += [_full(mean), _full(std)]
+                        data_cells += [full(mean), full(std)]
                     rows.append([*labels, *cells])
-                    data.append([*labels, *full])
+                    data.append([*labels, *data_cells])
     if not rows:
         return []
     header = ["row", "column", "measured", "n", "all samples", "clean", "noisy"]
@@ -315,40 +264,5 @@ def _norms(grid: Grid) -> list[Block]:
     return [Table("norms", caption, header, rows, 3, data_header, data)]
 
 
-def _base_of(grid: Grid) -> Label:
-    wanted = grid.question.against
-    return next((row for row in grid.rows if tuple(_texts(row)) == wanted), grid.rows[0])
-
-
 def _pairs(comparisons: Iterable[Comparison]) -> set[tuple[Label, Label, Label]]:
     return {(each.row, each.base, each.col) for each in comparisons}
-
-
-def _texts(label: Label) -> list[str]:
-    return [text_of(value) for value in label]
-
-
-def _full(value: float | None) -> str:
-    return "" if value is None else repr(value)
-
-
-def _mean_std(mean: float, std: float | None, n: int, question: Question) -> str:
-    return f"{_number(mean, question)}{'' if std is None else f' ± {_number(std, question)}'} ({n})"
-
-
-def _number(value: float, question: Question) -> str:
-    return f"{value:.2f}" if question.is_percent else f"{value:.4g}"
-
-
-def _signed(value: float | None, question: Question | None = None) -> str:
-    if value is None:
-        return "–"
-    text = f"{value:+.2f}" if question is None or question.is_percent else f"{value:+.4g}"
-    return text.replace("-", "−", 1) if text.startswith("-") else text
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    text = f"{value:.4f}"
-    return "< .0001" if text == "0.0000" else "1" if text == "1.0000" else text[1:]

@@ -16,8 +16,9 @@ from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.sample_file import SampleFile
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.report.document import Document
-from alasca_pl.report.grid import Question, build_grid, selected
+from alasca_pl.report.grid import build_grid, selected
 from alasca_pl.report.keys import RULE, text_of
+from alasca_pl.report.question import Question
 from alasca_pl.report.render import csv_table, markdown
 from alasca_pl.report.saved import Found, SavedRun, find_runs
 from alasca_pl.report.score_table import MEASURES, ScoreRow, ScoreRows, write_comparison
