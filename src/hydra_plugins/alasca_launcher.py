@@ -248,7 +248,7 @@ class LocalLauncher(Launcher):
             summary = CompactHydraException(
                 f"{len(bad)} of {len(results)} jobs have not finished:\n  "
                 + "\n  ".join(lines)
-                + f"\nalasca-sweep failures {sweep} shows more; the same line tries them again"
+                + f"\n{shlex.join(['alasca-sweep', 'failures', str(sweep)])} shows more; the same line tries them again"
             )
         returns = []
         for job in asked:

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import alasca_pl
 from alasca_pl.audit.audit import Audit
@@ -54,7 +56,15 @@ def audited(trained: Path) -> Path:
     assert "labels are estimated to be wrong" in outcome.out
     assert "without a person, the list relabelled replaces " in outcome.out
     assert "planted errors found" in outcome.out and "people's mistakes are harder" in outcome.out
-    assert f"alasca-train data=csv data.path={Path('run/audit/clean.csv')}" in outcome.out
+    # The commands train as the run was trained, and are accepted.
+    for name in ("clean", "relabelled"):
+        (line,) = (line for line in outcome.out.splitlines() if line.startswith(f"{name}.csv: alasca-train "))
+        config = command(trained, *shlex.split(line)[2:], "--cfg", "job")
+        assert config.code == 0, config
+        values = yaml.safe_load(config.out)
+        assert values["epochs"] == 4 and values["data"]["num_val"] == 12 and values["audit"]["plant"] == 0.0
+        assert (values["data"]["name"], values["data"]["path"]) == ("csv", f"run/audit/{name}.csv")
+        assert values["regularizers"]["alasca"]["strength"] == 6.0 and values["model"]["backbone"]["width"] == 4
     return trained / "run" / "audit"
 
 

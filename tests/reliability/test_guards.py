@@ -1,11 +1,13 @@
 """Nothing that exists is lost: folders and resumes that would overwrite something are refused."""
 
+import shlex
+import shutil
+
 import lightning as L
 import pytest
 import torch
 
-from alasca_pl.cli.arguments import quote_paths
-from alasca_pl.cli.train_command import comparison
+from alasca_pl.cli.arguments import quote_paths, resume_arguments
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.record import RunRecord
 from alasca_pl.runs import training_run as runs
@@ -35,11 +37,35 @@ def test_a_finished_run_is_not_trained_over(finished):
     _refused(finished, "already holds a finished run", "epochs=2")
 
 
-@pytest.mark.parametrize(
-    ("epochs", "message"), [(2, "2 finished epochs.*epochs=2"), (1, "2 finished epochs.*epochs=1")]
-)
-def test_a_finished_run_goes_on_only_for_more_epochs(finished, epochs, message):
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_a_finished_run_goes_on_only_for_more_epochs(finished, epochs):
+    message = rf"this run is finished: .*2 finished epochs, epochs={epochs} .*result is in {finished} .*record\.json"
     _refused(finished, message, f"epochs={epochs}", f"ckpt_path={finished}/checkpoints/last.ckpt")
+
+
+def test_the_command_that_trains_a_finished_run_longer_is_accepted(finished, tmp_path):
+    folder = tmp_path / "a copy"
+    shutil.copytree(finished, folder)
+    outcome = command(tmp_path, "ckpt_path=a copy", *TINY, "epochs=2")
+    assert outcome.code == 1, outcome
+    words = shlex.split(outcome.err.splitlines()[-2].partition("to train longer: alasca-train ")[2])
+    assert words == [f"ckpt_path={folder}", "epochs=4"]
+    options = resume_arguments(quote_paths(["replay=false", *TINY, *words]))
+    run = runs.prepare(config_for(*(each for each in options if not each.startswith("hydra"))), folder, {})
+    assert run.trainer.max_epochs == 4 and run.checkpoint == folder / "checkpoints" / "last.ckpt"
+    run.lock.undo()
+
+
+def test_a_run_that_its_steps_have_ended_says_that_it_cannot_be_trained_longer(tmp_path):
+    train(tmp_path, *SMALLER, "+trainer.max_steps=2")
+    message = r"this run is finished: the checkpoint has 2 steps, trainer\.max_steps=2 .*cannot be trained longer"
+    _refused(tmp_path, message, *SMALLER, "+trainer.max_steps=2", f"ckpt_path={tmp_path}/checkpoints/last.ckpt")
+
+
+def test_a_finished_run_without_checkpoints_says_where_its_result_is(finished, tmp_path):
+    shutil.copy(finished / "record.json", tmp_path)
+    with pytest.raises(UserError, match=f"this run is finished.*cannot be trained longer.*{tmp_path}"):
+        resume_arguments([f"ckpt_path={tmp_path}"])
 
 
 def test_going_on_from_the_best_checkpoint_would_lose_what_came_after(finished):
@@ -117,12 +143,6 @@ def test_paths_are_quoted_for_hydra_unless_they_are_already():
     ]
     assert quote_paths(plain) == quoted
     assert quote_paths(["-m", "data.path=a,b"]) == ["-m", "data.path=a,b"]
-
-
-def test_the_command_to_compare_with_leaves_out_what_is_about_alasca(monkeypatch):
-    monkeypatch.setattr("alasca_pl.cli.train_command.config_dirs", list)
-    overrides = ["data=cifar10", "regularizers.alasca.strength=2", "aux.kind=mlp", "alasca=short", "seed=1"]
-    assert comparison(overrides) == "alasca-train data=cifar10 seed=1 alasca=none"
 
 
 def test_a_method_may_set_what_the_data_set_recommends(tmp_path):

@@ -108,6 +108,20 @@ def test_planned_jobs_of_a_sweep_are_missing_with_their_own_line(tmp_path):
     assert missing_runs(build_grid(found, only), found.planned) == []
 
 
+def test_commands_for_missing_runs_name_the_folders_of_configs(tmp_path):
+    sweep = tmp_path / "toy"
+    dirs = ["--config-dir", "/my conf"]
+    for seed, method in ((0, "ce"), (1, "ce"), (0, "elr")):
+        made = make_run(sweep / f"{method}{seed}", method, seed=seed, config_dirs=dirs)
+        (sweep / f"{method}{seed}" / "job.json").write_text("{}")
+    jobs = {json.dumps(["seed=2"]): {"config": {**made.config, "seed": 2}, "choices": made.choices}}
+    (sweep / "composed.json").write_text(json.dumps({"key": "k", "jobs": jobs}))
+    found = find_runs([sweep])
+    commands = [each.command for each in missing_runs(build_grid(found, Question()), found.planned)]
+    assert len(commands) == 2
+    assert all(words.startswith("alasca-train sweep=toy --config-dir '/my conf' ") for words in commands)
+
+
 def test_a_rule_that_a_run_does_not_have_is_no_missing_run(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", alasca="paper")

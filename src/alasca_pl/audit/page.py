@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,9 @@ Thumbnails = Callable[[str, Sequence[int]], list[Thumbnail]]
 """From the name of a split and rows in it to pictures."""
 
 
-def render_page(audit: Audit, thumbnails: Thumbnails, shown: int, remarks: Sequence[str], folder: str) -> str:
+def render_page(
+    audit: Audit, thumbnails: Thumbnails, shown: int, remarks: Sequence[str], folder: str, more: Sequence[str] = ()
+) -> str:
     """Make the page.
 
     Args:
@@ -41,6 +44,7 @@ def render_page(audit: Audit, thumbnails: Thumbnails, shown: int, remarks: Seque
         shown: Number of suspects on the page.
         remarks: Short texts for the side of the page.
         folder: Where the audit is kept, for the commands that the page names.
+        more: Further options of the command that applies decisions.
     """
     suspects, sample = audit.suspects, audit.sample
     shown = min(shown, len(suspects))
@@ -71,8 +75,8 @@ def render_page(audit: Audit, thumbnails: Thumbnails, shown: int, remarks: Seque
         title=f"Labels of {valid_text(Path(audit.run).name)}",
         headline=audit.counts["all"].sentence(len(suspects)),
         commands=[
-            f"alasca-audit apply decisions.csv {valid_text(folder)}",
-            f"alasca-audit estimate {valid_text(folder)} decisions.csv",
+            shlex.join(["alasca-audit", "apply", "decisions.csv", valid_text(folder), *more]),
+            shlex.join(["alasca-audit", "estimate", valid_text(folder), "decisions.csv"]),
         ],
         remarks=remarks,
         data=data,

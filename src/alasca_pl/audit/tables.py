@@ -178,14 +178,14 @@ def label_table(splits: Mapping[str, LabelledSplit], labels: Mapping[str, Labels
     return csv_text(("path", "label", "split"), rows())
 
 
-def command(form: str, path: Path, root: str | None) -> str:
+def command(form: str, path: Path, root: str | None, options: Sequence[str] = ()) -> str:
     """The command that trains on a written list.
 
     Example:
-        >>> command("csv", Path("a/clean.csv"), "my images")
-        "alasca-train data=csv data.path=a/clean.csv 'data.root=my images'"
+        >>> command("csv", Path("a/clean.csv"), "my images", ["epochs=9"])
+        "alasca-train epochs=9 data=csv data.path=a/clean.csv 'data.root=my images'"
     """
-    words = ["alasca-train", f"data={form}", f"data.path={path}"]
+    words = ["alasca-train", *options, f"data={form}", f"data.path={path}"]
     return shlex.join(words if root is None else [*words, f"data.root={root}"])
 
 

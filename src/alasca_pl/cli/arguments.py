@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.overrides import in_quotes, option_name, quoted
+from alasca_pl.core.record import RunRecord
 from alasca_pl.core.run_folder import RunFolder
 
 # Options whose values are paths also if they look like a list or a choice, e.g. a folder named [1] or a,b.
@@ -113,6 +114,7 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     if checkpoint.is_dir():
         checkpoint = RunFolder(checkpoint).last
     if not checkpoint.is_file():
+        _refuse_pruned(RunFolder.of_checkpoint(checkpoint))
         raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
     folder = RunFolder.of_checkpoint(checkpoint)
     kept, config_dirs = _replayed(arguments, checkpoint, trust) if replay else ([], [])
@@ -120,6 +122,19 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     given_folder = any(option_name(item) == "hydra.run.dir" for item in arguments)
     own = [] if given_folder else [f"hydra.run.dir={quoted(str(folder.path))}"]
     return ordered([*config_dirs, *kept, *others, f"ckpt_path={quoted(str(checkpoint))}", *own])
+
+
+def _refuse_pruned(folder: RunFolder) -> None:
+    """Raise ``UserError`` if a run is finished and has no checkpoint any more."""
+    try:
+        is_finished = RunRecord.read(folder.record).status == "finished"
+    except UserError:
+        return
+    if is_finished:
+        raise UserError(
+            f"this run is finished; its last checkpoint is gone, so it cannot be trained longer. Its result is in {folder.path} "
+            f"({folder.record.name}, {folder.metrics.name})"
+        )
 
 
 def _replayed(arguments: Sequence[str], checkpoint: Path, trust: bool) -> tuple[list[str], list[str]]:

@@ -144,7 +144,7 @@ def _audit(arguments: Sequence[str]) -> None:
     say(f"page to decide on labels: {next(file for file in result.files if file.name == PAGE)}")
     for name, command in result.commands.items():
         say(f"{name}: {command}")
-    say(f"after the review: {shlex.join(['alasca-audit', 'apply', 'decisions.csv', str(result.files[0].parent)])}")
+    say(f"after the review: {result.apply}")
 
 
 def _apply(arguments: Sequence[str]) -> None:
@@ -230,7 +230,8 @@ def _simulate(arguments: Sequence[str]) -> None:
     text, wrong = simulated_decisions(audit, clean_labels(data), count, by)  # type: ignore[arg-type]
     write_text(output, text)
     say(f"{wrong:,} of {count:,} labels are wrong: {output}")
-    say(f"labels after these decisions: {shlex.join(['alasca-audit', 'apply', str(output), places[0]])}")
+    more = [f"{name}={options[name]}" for name in ("data.root", "data.path", "trust") if name in options]
+    say(f"labels after these decisions: {shlex.join(['alasca-audit', 'apply', str(output), places[0], *more])}")
 
 
 def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | None:

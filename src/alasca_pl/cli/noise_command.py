@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.arguments import ordered, quote_paths, unquoted
-from alasca_pl.cli.common import find_own_parts, one_message, plain_config, quieten
+from alasca_pl.cli.common import config_dirs, find_own_parts, one_message, plain_config, quieten
 from alasca_pl.cli.composition import compose_command
 from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.cli.tables import show
@@ -97,7 +97,7 @@ def _make_noise(cfg: DictConfig) -> None:
         picture = None if plot is None else output.with_suffix(".png") if plot == "auto" else Path(str(plot))
         overrides = HydraConfig.get().overrides.task
         chosen = [unquoted(item) for item in overrides if option_name(item).split(".")[0] in _DATA_GROUPS]
-        shown = make_noise_file(config, output, picture, chosen)
+        shown = make_noise_file(config, output, picture, [*config_dirs(), *chosen])
     show(shown)
 
 

@@ -5,7 +5,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -26,6 +25,7 @@ from alasca_pl.cli.arguments import (
     without_launchers,
 )
 from alasca_pl.cli.common import config_dirs, find_own_parts, is_compiled, one_message, plain_config, quieten
+from alasca_pl.cli.comparison import without_alasca
 from alasca_pl.cli.composition import NO_FOLDER, compose_command, given_overrides
 from alasca_pl.cli.doctor_command import doctor
 from alasca_pl.cli.explain import explain
@@ -118,11 +118,12 @@ def _train(cfg: DictConfig) -> float | None:
         record = runs.train(run)
     if run.trainer.is_global_zero and record.metrics:
         uses_alasca = choices.get("alasca") not in (None, "none")
-        show(render(record, comparison(overrides) if uses_alasca else None))
+        words = map(unquoted, without_alasca(overrides, config, recompose)) if uses_alasca else ()
+        show(render(record, shlex.join(["alasca-train", *config_dirs(), *words]) if uses_alasca else None))
         if record.noise.kind == "none" and choices.get("data") in OWN_DATA and run.folder.samples.is_file():
-            say(
-                f"which labels are likely wrong, on a page to decide: {shlex.join(['alasca-audit', str(run.folder.path)])}"
-            )
+            trust = ["trust=true"] if runs.needs_trust(overrides, config_dirs()) else []
+            audit = shlex.join(["alasca-audit", str(run.folder.path), *trust])
+            say(f"which labels are likely wrong, on a page to decide: {audit}")
     return None
 
 
@@ -130,14 +131,6 @@ def _train(cfg: DictConfig) -> float | None:
 def _explain(cfg: DictConfig) -> None:
     with one_message():
         say_text(explain(compose_command()))
-
-
-def comparison(overrides: Sequence[str]) -> str:
-    """Command of the same run without ALASCA."""
-    its_own = ("alasca", "aux", "ckpt_path")
-    kept = [item for item in overrides if option_name(item).split(".")[0] not in its_own]
-    kept = [item for item in kept if not option_name(item).startswith("regularizers.alasca")]
-    return shlex.join(["alasca-train", *config_dirs(), *map(unquoted, kept), "alasca=none"])
 
 
 def _relaunch() -> float | None:

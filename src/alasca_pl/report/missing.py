@@ -37,7 +37,9 @@ def missing_runs(grid: Grid, planned: Sequence[PlannedRun]) -> list[Missing]:
         if matches and isinstance(seed, int):
             keys = [key for key in question.keys if key != RULE]
             cell = label_text(tuple(_printable(value_of(job, key)) for key in keys))
-            words = [item for item in job.overrides if not item.startswith("hydra.")]
+            # Jobs of a sweep share their folders of configs, which their own options do not name.
+            dirs = next((run.record.config_dirs for run in grid.runs() if run.sweep == job.sweep), [])
+            words = [*dirs, *(item for item in job.overrides if not item.startswith("hydra."))]
             found.setdefault((cell, seed), Missing(cell, seed, _command(words, job.sweep)))
     for row in grid.rows:
         for col in grid.cols:
@@ -87,7 +89,7 @@ def _derived(grid: Grid, row: Label, col: Label, seed: int) -> str:
             where.append(f"{name}={text_of(value)}")
     seen = {_name(item) for item in added}
     words = [item for item in words if _name(item) not in seen]
-    return _command([*words, *added, f"seed={seed}"], here.sweep)
+    return _command([*here.record.config_dirs, *words, *added, f"seed={seed}"], here.sweep)
 
 
 def _first(grid: Grid, row: Label | None = None, col: Label | None = None) -> SavedRun:

@@ -1,7 +1,8 @@
 """Audit the labels of a run: which are likely wrong, how many, and files to go on with."""
 
 import logging
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from alasca_pl.data.samples import ImageArrays, ImageFiles
 from alasca_pl.data.thumbnails import thumbnails
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.runs.load import LoadedRun, open_checkpoint
+from alasca_pl.runs.resume import needs_trust
+from alasca_pl.runs.retrain import retrain_command
 from alasca_pl.runs.second import check_tools, second_scores
 from alasca_pl.runs.stored import data_of, device_of
 
@@ -48,13 +51,15 @@ class Result:
         audit: The audit.
         files: The files.
         recall: Planted errors found at each budget; empty if none were planted.
-        commands: Commands that train on the written labels, by file.
+        commands: Commands that train on the written labels as the run was trained, by file.
+        apply: Command that applies decisions.
     """
 
     audit: Audit
     files: list[Path]
     recall: list[Recall]
     commands: dict[str, str]
+    apply: str
 
 
 def audit_run(
@@ -119,8 +124,19 @@ def audit_run(
     found = second_scores(run_folder, tools, folds, source, place, trust, say) if tools else SecondScores()
     audit = _with_second(audit, found.joined(_own_scores(files, own)))
     recall = [] if audit.planted is None else recall_of_planted(audit.planted, len(audit.suspects) + len(audit.planted))
-    written, commands = _write(audit, data, target, shown, _remarks(recall, data))
-    return Result(audit, written, recall, commands)
+    more = _needed_again(run, audit, source or {}, trust)
+    written, commands = _write(audit, data, target, shown, _remarks(recall, data), more)
+    return Result(
+        audit, written, recall, commands, shlex.join(["alasca-audit", "apply", "decisions.csv", str(target), *more])
+    )
+
+
+def _needed_again(run: LoadedRun, audit: Audit, source: Mapping[str, Any], trust: bool) -> list[str]:
+    """Options of an audit that applying decisions needs, too: where data without names of files are, and trust."""
+    if audit.root is not None:
+        return []
+    foreign = trust and (run.record is None or needs_trust(run.record.overrides, run.record.config_dirs))
+    return [*(f"data.{name}={value}" for name, value in source.items()), *(["trust=true"] if foreign else [])]
 
 
 def _samples(folder: RunFolder) -> SampleFile:
@@ -252,7 +268,7 @@ def _remarks(recall: Sequence[Recall], data: NoisyDataModule) -> list[str]:
 
 
 def _write(
-    audit: Audit, data: NoisyDataModule, target: Path, shown: int, remarks: Sequence[str]
+    audit: Audit, data: NoisyDataModule, target: Path, shown: int, remarks: Sequence[str], more: Sequence[str]
 ) -> tuple[list[Path], dict[str, str]]:
     prepared = data.prepared
 
@@ -261,7 +277,7 @@ def _write(
         return [Thumbnail(*each) for each in made]
 
     texts = {"suspects.csv": tables.suspects_table(audit), "pairs.csv": tables.pairs_table(audit)}
-    page = render_page(audit, pictures, shown, remarks, str(target.absolute()))
+    page = render_page(audit, pictures, shown, remarks, str(target.absolute()), more)
     for name, text in texts.items():
         tables.write_text(target / name, text)
     tables.write_text(target / PAGE, page)
@@ -293,7 +309,7 @@ def write_labels(
     if audit.root is not None:
         file = path.with_suffix(".csv")
         tables.write_text(file, tables.label_table(audit.splits, labels, audit.class_names))
-        return file, tables.command("csv", file, audit.root)
+        return file, retrain_command(audit.run, "csv", file, audit.root)
     assert data is not None
     file = path.with_suffix(".npz")
     if file.exists():
@@ -305,7 +321,7 @@ def write_labels(
         kept = np.flatnonzero(labels[name] != tables.DROPPED)
         arrays |= {f"{name}_images": _pixels(data, name, kept), f"{name}_labels": labels[name][kept]}
     write_atomically(file, lambda stream: np.savez_compressed(stream, **arrays))
-    return file, tables.command("npz", file, None)
+    return file, retrain_command(audit.run, "npz", file, None)
 
 
 def _pixels(data: NoisyDataModule, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

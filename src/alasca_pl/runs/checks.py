@@ -1,5 +1,6 @@
 """Whether a run may use its folder, and whether a checkpoint belongs to it."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from alasca_pl.core.record import RunRecord
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.runs.fits import rows_of
+from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.early_end import EarlyEnd
 
 
@@ -39,7 +41,8 @@ def check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> 
             )
         return record
     if record.status == "finished":
-        raise UserError(f"{folder.path} already holds a finished run; {elsewhere}")
+        longer = f", or train that run longer with ckpt_path={folder.path} epochs=..." if folder.last.is_file() else ""
+        raise UserError(f"{folder.path} already holds a finished run; {elsewhere}{longer}")
     if checkpoint is None and not folder.last.is_file() and not differing_keys(record.config, config):
         # The lock is ours, so nobody trains it any more; there is nothing to lose.
         return record
@@ -67,27 +70,50 @@ def check_config(old: Config, new: Config, recompose: Callable[[], Mapping[str, 
         )
 
 
-def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config) -> None:
-    """Raise ``UserError`` if a checkpoint has all epochs that are asked for, or training ended early."""
-    done = len(rows_of(stored))
-    patience = config.get("early_end", {}).get("patience")
+def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Config, folder: RunFolder) -> None:
+    """Refuse a checkpoint from which there is nothing to train.
+
+    Args:
+        stored: The checkpoint.
+        previous: Record of the run that goes on in its own folder, or None.
+        config: The run's config.
+        folder: The run's folder.
+
+    Raises:
+        UserError: If the checkpoint has all epochs or steps that are asked for, or training ended early.
+    """
+    done, steps = len(rows_of(stored)), int(stored["global_step"])
+    is_finished = previous is not None and previous.status == "finished"
+    patience, most = config.get("early_end", {}).get("patience"), config["trainer"].get("max_steps")
     early = stored["callbacks"].get(EarlyEnd.__qualname__)
     # What was edited is refused when the module is there to compare with.
     waited = early.get("waited", 0) if isinstance(early, Mapping) else 0
     if patience is not None and isinstance(waited, int) and waited >= patience:
-        raise UserError(
-            f"training ended early after {done} epochs, {waited} of them without a better accuracy on the validation split; "
-            "early_end.patience=null goes on"
-        )
+        what = f"training ended early after {done} epochs, {waited} of them without a better accuracy on the validation split"
+        raise UserError(_nothing_left(what, "early_end.patience=null", previous, folder))
+    if isinstance(most, int) and 0 < most <= steps:
+        what = f"the checkpoint has {steps} steps, trainer.max_steps={most} asks for no more"
+        raise UserError(_nothing_left(what, None, previous, folder))
     asked, name = config["trainer"]["max_epochs"], "trainer.max_epochs"
     if asked == config["epochs"]:
         name = "epochs"
     if asked is None or asked < 0:
         return
-    if done > asked or (done == asked and previous is not None and previous.status == "finished"):
-        raise UserError(
-            f"the checkpoint has {done} finished epochs, {name}={asked} asks for no more; give a larger number"
-        )
+    if done > asked or (done == asked and is_finished):
+        what = f"the checkpoint has {done} finished epochs, {name}={asked} asks for no more"
+        raise UserError(_nothing_left(what, f"epochs={2 * done}", previous, folder))
+
+
+def _nothing_left(what: str, option: str | None, previous: RunRecord | None, folder: RunFolder) -> str:
+    """Why nothing is trained, where the result of a finished run is, and the option that trains longer, if there is one."""
+    longer = "it cannot be trained longer" if option is None else f"{option} trains longer"
+    if previous is None or previous.status != "finished":
+        return f"{what}; {longer}"
+    if option is not None:
+        trust = ["trust=true"] if needs_trust(previous.overrides, previous.config_dirs) else []
+        longer = f"to train longer: {shlex.join(['alasca-train', f'ckpt_path={folder.path}', option, *trust])}"
+    files = f"{folder.record.name}, {folder.metrics.name}, {folder.curves.name}"
+    return f"this run is finished: {what}. Its result is in {folder.path} ({files}); {longer}"
 
 
 def check_data(data: NoisyDataModule, stored: dict[str, Any]) -> None:

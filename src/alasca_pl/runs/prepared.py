@@ -113,7 +113,7 @@ def _prepare(
         overrides = command_of(stored)[0]
         again = None if recompose is None else lambda: recompose(overrides)
         check_config(stored[CHECKPOINT_KEY]["config"], config, again)
-        check_epochs(stored, previous, config)
+        check_epochs(stored, previous, config, run_folder)
     check_contracts(config)
     if config["model"]["backbone"].get("pretrained"):
         # Weights that cannot be had are reported before images are decoded for minutes.

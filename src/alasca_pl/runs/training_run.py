@@ -27,7 +27,7 @@ from alasca_pl.training.callbacks.history import History
 from alasca_pl.training.inactive import inactive_parts
 from alasca_pl.training.wandb import WandbRunLogger
 
-__all__ = ["Run", "prepare", "train"]
+__all__ = ["Run", "needs_trust", "prepare", "train"]
 
 log = logging.getLogger(__name__)
 

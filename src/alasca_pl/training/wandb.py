@@ -4,6 +4,7 @@ import contextlib
 import logging
 import netrc
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class WandbRunLogger(WandbLogger):
         self._experiment.finish(exit_code=0 if is_finished else 1)
         self._experiment = None
         if folder is not None:
-            log.info("wandb sync %s sends this run to Weights & Biases", folder)
+            log.info("%s sends this run to Weights & Biases", shlex.join(["wandb", "sync", str(folder)]))
 
 
 def make_wandb_logger(
