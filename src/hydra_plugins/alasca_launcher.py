@@ -92,7 +92,7 @@ class LocalLauncher(Launcher):
         from alasca_pl.core.errors import UserError
         from alasca_pl.sweeps import plan, pool
         from alasca_pl.sweeps.folders import note_planned
-        from alasca_pl.sweeps.overview import counts, dry_run, inactive
+        from alasca_pl.sweeps.overview import counts, dry_run, inactive, unequal_epochs
 
         assert self.config is not None
         composed()
@@ -105,12 +105,15 @@ class LocalLauncher(Launcher):
             jobs = plan.without_repeats(asked)
             placed = plan.place_jobs(sweep, jobs, self._recompose)
             self._check_devices([job for job, folder in placed if not folder.is_finished()])
+            lengths = unequal_epochs(jobs)
             if self.dry_run:
-                say_text(dry_run(placed, settings.limit))
+                say_text("\n".join([dry_run(placed, settings.limit), *lengths]))
                 sys.exit(0)
             kept.save()
             self._note_line(sweep)
             note_planned(sweep, [folder.path.name for _, folder in placed])
+            if lengths and self.view != "none" and not all(folder.is_finished() for _, folder in placed):
+                say(*lengths, flush=True)
             results = self._run(sweep, placed, settings)
         except UserError as error:
             raise CompactHydraException(printable(error, lines=True)) from error

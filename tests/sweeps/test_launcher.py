@@ -94,6 +94,19 @@ def test_a_dry_run_starts_and_leaves_nothing(tmp_path, fast_jobs):
     assert "2 jobs, 1 to run" in outcome.out
 
 
+def test_jobs_of_different_lengths_are_named_before_they_are_trained(tmp_path, fast_jobs):
+    line = ("sweep=a", "data=cifar10", "method=ce,dividemix", "alasca=none,paper", "data.root=.", "data.download=false")
+    said = "these jobs differ in epochs: 120 (method=ce), 300 (method=dividemix)"
+    planned = command(tmp_path, "--dry-run", *line)
+    assert said in planned.out and "epochs=300 (or another number) makes them equal" in planned.out
+    assert "differ in epochs" not in command(tmp_path, "--dry-run", *line, "epochs=10").out
+    # Lengths that the line asks for are no surprise.
+    assert "differ in epochs" not in command(tmp_path, "--dry-run", "sweep=a", "epochs=1,2").out
+    started = command(tmp_path, "-m", *line, "hydra.launcher.view=lines")
+    assert started.code == 0 and 0 <= started.out.index(said) < started.out.index("starts: ")
+    assert said not in command(tmp_path, "-m", *line, "hydra.launcher.view=lines").out
+
+
 @pytest.fixture
 def pretended(monkeypatch) -> list[tuple[str, dict[str, str]]]:
     """Let each job in turn end as a pair says: its outcome, and what did not act. Interruption ends the sweep."""

@@ -7,6 +7,7 @@ add a line that looks like the command's own.
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,3 +73,14 @@ class PrintableRecord(logging.LogRecord):
 
 def _clean(value: Any) -> Any:
     return printable(value) if isinstance(value, str | Path | BaseException) else value
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns of equal width.
+
+    Example:
+        >>> aligned([["a", "b"], ["ccc", "d"]])
+        ['a    b', 'ccc  d']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

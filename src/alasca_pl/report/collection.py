@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity
 from alasca_pl.core.metric_names import TEST, VAL, accuracy
+from alasca_pl.core.terminal import aligned, printable
 from alasca_pl.report.document import Document, Table
 from alasca_pl.report.grid import Grid, build_grid
 from alasca_pl.report.keys import SHORT, text_of, value_of
@@ -48,7 +49,7 @@ class Runs(Sequence[SavedRun]):
         return len(self.found.runs)
 
     def __repr__(self) -> str:
-        return "\n".join((f"Runs: {self._counts()}", *aligned(self._listing())))
+        return "\n".join((f"Runs: {self._counts()}", *map(printable, aligned(self._listing()))))
 
     def _repr_html_(self) -> str:
         head, *lines = ([escape(cell) for cell in line] for line in self._listing())
@@ -156,17 +157,6 @@ def load_runs(*places: str | Path) -> Runs:
 
 def _last(run: SavedRun) -> Mapping[str, float]:
     return run.record.metrics.get("last", {})
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width.
-
-    Example:
-        >>> aligned([["a", "b"], ["ccc", "d"]])
-        ['a    b', 'ccc  d']
-    """
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
 def _question(values: dict[str, Any]) -> Question:

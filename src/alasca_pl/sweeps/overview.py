@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alasca_pl.core.overrides import option_name
 from alasca_pl.core.record import listed_by_reason
+from alasca_pl.core.terminal import aligned
 from alasca_pl.sweeps.folders import JobFolder, job_folders, planned_folders
 from alasca_pl.sweeps.job import Job
 from alasca_pl.sweeps.plan import differences
@@ -26,7 +28,7 @@ def status(sweep: Path, limit: int | None = 3) -> str:
         shown += [f"{slot} did not act" for slot in folder.inactive()]
         shown += ["interrupted before its first checkpoint"] if state == "waiting" and folder.attempts() else []
         rows.append([state, folder.path.name, ", ".join(shown)])
-    lines = _aligned(rows) + [counts(states) if rows else f"{sweep} has no jobs yet"]
+    lines = aligned(rows) + [counts(states) if rows else f"{sweep} has no jobs yet"]
     return "\n".join(lines + inactive(folders) + ([_lines_text(sweep)] if rows else []))
 
 
@@ -82,16 +84,27 @@ def dry_run(placed: Sequence[tuple[Job, JobFolder]], limit: int | None) -> str:
         expected = "" if seconds is None else f"{'' if state == 'finished' else 'about '}{duration(seconds)}"
         rows.append([job.digest, state, expected, values])
     total = "unknown" if mean is None else f"about {duration(mean * left)} one after the other"
-    return "\n".join([*_aligned(rows), f"{len(rows)} jobs, {left} to run; time: {total if left else 'none'}"])
+    return "\n".join([*aligned(rows), f"{len(rows)} jobs, {left} to run; time: {total if left else 'none'}"])
+
+
+def unequal_epochs(jobs: Sequence[Job]) -> list[str]:
+    """A line on jobs whose numbers of epochs differ although no option of the sweep says so, which a report refuses."""
+    named = {option_name(item) for items in differences(jobs).values() for item in items}
+    lengths: dict[int, dict[str, None]] = {}
+    for job in jobs:
+        if job.epochs is not None:
+            lengths.setdefault(job.epochs, {})[f"method={job.choices.get('method')}"] = None
+    if len(lengths) < 2 or named & {"epochs", "trainer.max_epochs"}:
+        return []
+    listing = ", ".join(f"{epochs} ({', '.join(names)})" for epochs, names in sorted(lengths.items()))
+    return [
+        f"these jobs differ in epochs: {listing}, as their methods were published. alasca-report does not compare runs of "
+        f"different lengths; epochs={max(lengths)} (or another number) makes them equal"
+    ]
 
 
 def _short(text: str, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))] if rows else []
-    return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def _lines_text(sweep: Path) -> str:
