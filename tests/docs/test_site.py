@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from alasca_docs import api, cards, commented_yaml, configuration, docstrings, markdown, notebooks, write_pages
+from alasca_docs import api, cards, commented_yaml, configuration, docstrings, links, markdown, notebooks, write_pages
 
 from alasca_pl.build.schema import allowed
 from alasca_pl.cli import CONF_DIR
@@ -28,7 +28,7 @@ def nodes(node, prefix=""):
             yield from nodes(value, f"{prefix}{name}.")
 
 
-@pytest.mark.parametrize("module", [commented_yaml, docstrings, markdown, notebooks])
+@pytest.mark.parametrize("module", [commented_yaml, docstrings, links, markdown, notebooks])
 def test_examples_in_the_generator(module):
     outcome = doctest.testmod(importlib.import_module(module.__name__))
     assert outcome.attempted and not outcome.failed

@@ -10,6 +10,7 @@ from typing import Any
 
 from alasca_docs import api, cards, commands, configuration, gallery, notebooks
 from alasca_docs.docstrings import restructured
+from alasca_docs.links import to_generated
 
 
 def pages(root: Path) -> dict[str, str]:
@@ -46,6 +47,11 @@ def _build_finished(app: Any, exception: Exception | None) -> None:
         shutil.copy(Path(app.srcdir) / "fidelity.json", Path(app.outdir) / "fidelity.json")
 
 
+def _source_read(app: Any, name: str, content: list[str]) -> None:
+    if not name.startswith("reference/generated/"):
+        content[0] = to_generated(content[0])
+
+
 def _docstring_read(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     lines[:] = map(restructured, lines)
 
@@ -54,6 +60,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("builder-inited", _builder_inited)
     app.connect("build-finished", _build_finished)
+    app.connect("source-read", _source_read)
     app.setup_extension("sphinx.ext.autodoc")
     # Before napoleon, whose priority is 500.
     app.connect("autodoc-process-docstring", _docstring_read, priority=400)
