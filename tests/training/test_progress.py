@@ -85,6 +85,19 @@ def test_the_loss_is_shown_with_its_parts():
     assert _describe({"train/loss": 2.0, "train/loss_base": 2.0, "mine": 1.0}) == "loss 2.000"
 
 
+def test_what_penalties_are_is_said_once_before_the_first_epoch(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="alasca_pl"):
+        train(tmp_path / "with", "alasca=paper", "regularizers.alasca.strength=2.5", "epochs=2", "callbacks=default")
+    lines = [record.message for record in caplog.records]
+    said = "loss: base loss (of the main head) + penalties, each times its strength: alasca (strength 2.5)"
+    first = next(place for place, line in enumerate(lines) if line.startswith("epoch 1/2"))
+    assert lines.count(said) == 1 and lines.index(said) < first and "+ penalties" in lines[first]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="alasca_pl"):
+        train(tmp_path / "without", "alasca=none", "epochs=1", "callbacks=default")
+    assert not any("penalties" in record.message for record in caplog.records)
+
+
 def test_a_resume_says_where_it_goes_on(tmp_path, caplog):
     train(tmp_path / "run", "epochs=2", "optim.milestones=[9]")
     more = config_for("epochs=5", "optim.milestones=[9]", f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")

@@ -20,7 +20,7 @@ alasca-sweep: look at sweeps of alasca-train -m sweep=NAME, and carry their reco
 NAME is a folder in sweeps, or the path of one.
 
 Examples:
-  alasca-train -m sweep=digits method=ce,elr alasca=none,paper seed=0,1,2
+  alasca-train -m sweep=digits method=ce,elr alasca=none,digits seed=0,1,2
   alasca-sweep status digits
   alasca-sweep export digits digits.json"""
 

@@ -25,7 +25,7 @@ class RunProgress(L.Callback):
     """A bar over the whole run with epoch, loss, accuracies and time left; without a terminal, one log line per epoch, and
     in long epochs one per minute.
 
-    Within the first epoch one line tells how long the run will take. The loss that is minimised is shown with its parts: the
+    At the start one line says what the loss consists of, within the first epoch one how long the run will take. The loss that is minimised is shown with its parts: the
     base loss, summed over the networks, and all weighted penalties together.
 
     Args:
@@ -50,6 +50,10 @@ class RunProgress(L.Callback):
         self._first_step = trainer.global_step
         self._measured_from = (self._start, self._first_step)
         self._said_last = self._start
+        strengths = _strengths(pl_module)
+        if strengths and trainer.is_global_zero:
+            listing = ", ".join(f"{name} (strength {strength:g})" for name, strength in strengths.items())
+            log.info("loss: base loss (of the main head) + penalties, each times its strength: %s", listing)
         if not self._bar or not trainer.is_global_zero:
             return
         self._progress = Progress(
@@ -141,6 +145,12 @@ class RunProgress(L.Callback):
             self._lines.close()
             self._progress.stop()
             self._progress = None
+
+
+def _strengths(module: L.LightningModule) -> dict[str, float]:
+    """Strengths of the penalties of a network by name."""
+    regularizers = getattr(getattr(module, "method", None), "regularizers", [])
+    return {name: part.strength for mapping in regularizers for name, part in mapping.items() if part.strength}
 
 
 def _describe(metrics: dict[str, float]) -> str:
