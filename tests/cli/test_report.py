@@ -1,11 +1,14 @@
 """``alasca-report`` as it is typed."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from alasca_pl import cli
+from alasca_pl.cli.measure_command import _OPTIONS as _MEASURE
+from alasca_pl.cli.report_command import _OPTIONS as _REPORT
 from alasca_pl.report.collection import load_runs
 from report.trees import make_run, make_tree
 
@@ -119,3 +122,13 @@ def test_without_pandas_rows_do(tmp_path, monkeypatch):
     assert runs.rows()[0]["last:test/acc"] == runs[0].record.metrics["last"]["test/acc"]
     with pytest.raises(ValueError, match="pip install pandas"):
         runs.frame()
+
+
+@pytest.mark.parametrize(("heading", "options"), [("alasca-report", _REPORT), ("alasca-measure", _MEASURE)])
+def test_the_how_to_explains_each_option(heading, options):
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "reports.md").read_text()
+    section = page.split(f"## Options of {heading}")[1].split("\n## ")[0]
+    named = set(re.findall(r"^\| `([a-z_]+)=", section, re.M))
+    assert named == set(options)
+    typed = set(re.findall(rf"^{heading} .*$", section, re.M))
+    assert all(any(f" {name}=" in line for line in typed) for name in set(options) - {"trust"})

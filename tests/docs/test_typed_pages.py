@@ -177,13 +177,6 @@ def test_what_a_page_says_works(page, given, tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("folder", [".", "experiments", "notebooks"])
-def test_links_of_readmes_lead_somewhere(folder):
-    path = ROOT / folder / "README.md"
-    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text())
-    assert not [link for link in links if "://" not in link and not (path.parent / link.partition("#")[0]).exists()]
-
-
 def test_badges_are_true():
     badges = re.findall(r"img.shields.io/badge/([a-z]+)-(\S+?)-blue", PAGES["README.md"])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -25,8 +25,8 @@ class RunProgress(L.Callback):
     """A bar over the whole run with epoch, loss, accuracies and time left; without a terminal, one log line per epoch, and
     in long epochs one per minute.
 
-    At the start one line says what the loss consists of, within the first epoch one how long the run will take. The loss that is minimised is shown with its parts: the
-    base loss, summed over the networks, and all weighted penalties together.
+    At the start one line says what penalties the loss has, within the first epoch another how long the run will take. The loss
+    that is minimised is shown with its parts: the base loss, summed over the networks, and all weighted penalties together.
 
     Args:
         bar: Whether to draw the bar; None draws it if standard error is a terminal.
