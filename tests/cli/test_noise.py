@@ -1,10 +1,12 @@
 """``alasca-noise``: what it writes is what a run would draw, and nothing is overwritten or taken on trust."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -81,6 +83,19 @@ def test_the_file_covers_both_splits_in_order_and_is_described(made):
     assert data_for("noise.rate=0.5", "seed=3").noisy_labels.digest in out
     assert path.with_suffix(".png").read_bytes().startswith(PNG)
     assert sorted(file.name for file in path.parent.iterdir()) == ["noise.npz", "noise.png"]
+
+
+def test_the_command_that_trains_with_the_file_is_accepted(tmp_path):
+    (tmp_path / "my conf" / "data").mkdir(parents=True)
+    (tmp_path / "my conf" / "data" / "mine.yaml").write_text("# @package _global_\ndefaults:\n  - digits\n")
+    options = ["--config-dir", "my conf", "data=mine", "data.num_val=50", "data.num_samples=null", "seed=3"]
+    out = succeeded(tmp_path, "make", *options, "noise=symmetric", "output=my noise.npz", "plot=null")
+    # The table is as wide as the terminal.
+    words = shlex.split(" ".join(out.split()).partition("to train with it: alasca-train ")[2])
+    config = command(tmp_path, *words, "--cfg", "job")
+    assert config.code == 0, config
+    values = yaml.safe_load(config.out)
+    assert (values["seed"], values["data"]["num_val"], values["noise"]["path"]) == (3, 50, "my noise.npz")
 
 
 def test_the_picture_can_be_elsewhere_or_left_out(tmp_path):

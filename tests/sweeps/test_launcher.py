@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,6 +74,13 @@ def test_failed_jobs_are_named_with_how_to_go_on(tmp_path, fast_jobs):
     assert "NaN" in command(tmp_path, "failures", "a", entry="sweep").out
 
 
+def test_commands_for_a_sweep_in_a_folder_with_a_blank_are_accepted(tmp_path, fast_jobs):
+    outcome = command(tmp_path, "-m", "hydra.sweep.dir=my sweeps/a", "seed=7")
+    words = shlex.split(outcome.err.partition("\nalasca-sweep ")[2].partition(" shows more")[0])
+    assert words == ["failures", "my sweeps/a"]
+    assert "NaN" in command(tmp_path, *words, entry="sweep").out
+
+
 def test_wrong_jobs_are_all_named_before_anything_starts(tmp_path, fast_jobs):
     outcome = command(tmp_path, "-m", "sweep=a", "method=ce,elrr", "seed=0,1")
     assert outcome.code == 1
@@ -135,6 +143,8 @@ def test_jobs_that_have_not_begun_are_waiting(tmp_path, pretended):
     stopped = command(tmp_path, "-m", "sweep=a", "seed=0,1,2,3")
     assert stopped.code == 143
     assert "4 jobs: 2 not run, 1 finished, 1 interrupted; the same line goes on" in stopped.err
+    line = next(line for line in stopped.err.splitlines() if line.startswith("  alasca-train "))
+    assert "4 jobs, 3 to run" in command(tmp_path, *shlex.split(line)[1:], "--dry-run").out
     status = command(tmp_path, "status", "a", entry="sweep").out.splitlines()
     assert "4 jobs: 3 waiting, 1 finished" in status
     assert [line.split()[0] for line in status[:4]] == ["finished", "waiting", "waiting", "waiting"]
