@@ -16,7 +16,7 @@ def files():
     return {"train": train, "val": val}
 
 
-def test_within_a_split_the_score_decides_and_splits_are_merged_by_probability():
+def test_within_a_split_the_score_decides_and_probability_falls_with_the_rank():
     made = files()
     suspects = find_suspects(made, 3)
     assert len(suspects) == 260 and (np.diff(suspects.probability) <= 0).all()
@@ -26,6 +26,25 @@ def test_within_a_split_the_score_decides_and_splits_are_merged_by_probability()
         assert suspects.score[own].tolist() == pytest.approx(np.sort(-file.evidence["margin"][0])[::-1])
     # The scores of the two splits differ in scale; sorted by them, one split would come first.
     assert len(set(suspects.split[:40])) == 2
+
+
+def test_splits_share_each_beginning_of_the_order_as_they_share_the_wrong_labels():
+    # The networks are much surer of validation images, as final networks are: by probability these would all come first.
+    true = np.random.default_rng(0).integers(0, 3, 1000)
+    label = noisy(true, 0.4)
+    train, val = (
+        sample_file(label[:800], true[:800], skill=1.5),
+        sample_file(label[800:], true[800:], seed=1, skill=30.0),
+    )
+    val.visits[:] = 1
+    suspects = find_suspects({"train": train, "val": val}, 3)
+    wrong = {name: suspects.probability[suspects.split == name].sum() for name in ("train", "val")}
+    share = wrong["val"] / sum(wrong.values())
+    for first in (20, 100, 300):
+        assert (suspects.split[:first] == "val").mean() == pytest.approx(share, abs=0.06)
+    # A split in which nothing seems wrong comes last.
+    clean = sample_file(true[800:], true[800:], seed=1, skill=60.0)
+    assert "val" not in find_suspects({"train": train, "val": clean}, 3).split[:200]
 
 
 def test_samples_without_a_visit_are_left_out():

@@ -5,14 +5,15 @@ import statistics
 
 import numpy as np
 import pytest
-from trees import export_of, history_of, make_run
+from trees import export_of, history_of, make_run, make_tree
 
 from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.metric_names import MEMORISED
+from alasca_pl.report.compare import gains
 from alasca_pl.report.grid import build_grid
 from alasca_pl.report.output import verify, write_folder
-from alasca_pl.report.plots import draw_against, draw_curves, places_of
+from alasca_pl.report.plots import draw_against, draw_curves, draw_differences, places_of
 from alasca_pl.report.question import Question
 from alasca_pl.report.sample_plots import confidences, draw_boxes, draw_class_norms, draw_confidences
 from alasca_pl.report.saved import find_runs
@@ -69,6 +70,14 @@ def test_curves_of_memorised_labels_are_means_over_runs_with_one_legend_below(gr
         assert list(line.get_ydata()) == pytest.approx([0.1 * epoch + 0.005 for epoch in range(6)])
         assert axis.get_legend() is None
     assert len(figure.legends) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_intervals_of_few_comparisons_do_not_lie_on_the_frame(tmp_path, count):
+    make_tree(tmp_path, methods=["ce", "elr"][:count], noises=[("symmetric", 0.5)])
+    (axis,) = draw_differences(gains(build_grid(find_runs([tmp_path]), Question())), "points").axes
+    low, high = axis.get_ylim()
+    assert len(axis.get_yticks()) == count and low <= -0.5 and high >= count - 0.5
 
 
 def test_results_stand_at_the_values_of_their_setting(grid):

@@ -1,11 +1,12 @@
 """All labels of a run, the most suspicious first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.isotonic import isotonic_regression
 
 from alasca_pl.audit.count import wrong_probability
 from alasca_pl.audit.scores import DEFAULT, score_names, suspicion
@@ -78,8 +79,9 @@ class Suspects:
 def find_suspects(files: Mapping[str, SampleFile], num_classes: int, score: str = DEFAULT) -> Suspects:
     """Rank the labels of all splits.
 
-    Splits are merged by the estimated probability that a label is wrong, because their scores are of different origin:
-    those of the training split are from its training, those of others from the final networks.
+    Within a split the score decides. Between splits neither scores nor probabilities compare: those of the training split are
+    from all its epochs, those of others from the final networks, which are surer. So splits are merged by rank, each in
+    proportion to the number of its labels that are estimated to be wrong; probabilities are then smoothed along the order.
 
     Args:
         files: What is known of each split.
@@ -102,9 +104,10 @@ def find_suspects(files: Mapping[str, SampleFile], num_classes: int, score: str 
     joined = Suspects(
         **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Suspects)}
     )
-    # Within a split the score decides; between splits with equal probability, the place in the own split.
-    own_place = np.concatenate([_place(part.score) for part in parts])
-    return joined.take(np.lexsort((own_place, -joined.probability)))
+    place = np.concatenate([_place(part.score, part.probability.sum()) for part in parts])
+    ordered = joined.take(np.argsort(place, kind="stable"))
+    probability = isotonic_regression(ordered.probability, increasing=False)
+    return replace(ordered, probability=np.clip(probability, 0.0, 1.0))
 
 
 def _of_split(name: str, file: SampleFile, num_classes: int, score: str) -> Suspects:
@@ -134,8 +137,13 @@ def _of_split(name: str, file: SampleFile, num_classes: int, score: str) -> Susp
     )
 
 
-def _place(score: Array) -> Array:
-    """Place of each value from 0 (the largest) to 1; equal values in their order."""
+def _place(score: Array, wrong: float) -> Array:
+    """Place of each value, over the number of wrong labels: 0 for the largest, 1 where all wrong ones are expected above.
+
+    Example:
+        >>> _place(np.array([1.0, 3.0, 2.0]), wrong=2.0).tolist()
+        [1.25, 0.25, 0.75]
+    """
     place = np.empty(len(score))
-    place[np.argsort(-score, kind="stable")] = np.arange(len(score)) / max(len(score), 1)
+    place[np.argsort(-score, kind="stable")] = (np.arange(len(score)) + 0.5) / max(wrong, 1e-9)
     return place

@@ -123,6 +123,8 @@ def draw_differences(comparisons: Sequence[Comparison], unit: str) -> Figure:
         axis.plot(result.mean, place, "o", color="#0072B2", markerfacecolor="#0072B2" if each.is_certified else "white")
     axis.axvline(0.0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(shown)))
+    # Room above and below, so that no interval lies on the frame.
+    axis.set_ylim(-0.7, len(shown) - 0.3)
     axis.set_yticklabels([plain(f"{label_text(each.row)} ({label_text(each.col)})") for each in reversed(shown)])
     axis.set_xlabel(f"difference{f' in {unit}' if unit else ''}")
     axis.grid(alpha=0.3, axis="x")
