@@ -7,7 +7,8 @@ import random
 import pytest
 
 from alasca_pl.build.guards import refusal
-from alasca_pl.build.signatures import Function, Module, describe, fits, signature
+from alasca_pl.build.signatures import Function, describe, fits, signature
+from alasca_pl.build.sources import Module
 
 GIVEN = {"num_samples": 12, "num_classes": 3, "num_networks": 2, "class_counts": (4, 4, 4), "in_channels": 3}
 NUMBERS = [-1, 0, 1, 2, 5, -0.5, 0.0, 0.3, 0.5, 1.0, 1.5, 2.0]

@@ -109,6 +109,23 @@ def test_methods_pass_with_the_constants_of_all_data(method, data):
         (["optim.gamma=abc"], ["optim.gamma", "number", "'abc'"]),
         (["optim.lr=true"], ["optim.lr", "number", "True"]),
         (["optim.lr=-1"], ["optim.lr", "at least 0", "-1"]),
+        (["optim.momentum=1"], ["optim.momentum must be a number of at least 0 and below 1, got 1"]),
+        (["optim=sgd_cosine", "optim.scheduler.T_max=0"], ["optim.scheduler.T_max", "at least 1", "got 0"]),
+        (["+optim.optimizer.dampening=-1"], ["optim.optimizer.dampening", "at least 0", "-1"]),
+        (["method=pes", "phases.refine_head.optimizer.lr=-1"], ["phases.refine_head.optimizer.lr", "at least 0", "-1"]),
+        (
+            ["method=pes", "phases.refine_head.optimizer.lr=fast"],
+            ["phases.refine_head.optimizer.lr", "number", "'fast'"],
+        ),
+        (["method=pes", "+phases.refine_head.optimizer.eps=-1"], ["phases.refine_head.optimizer.eps", "at least 0"]),
+        (
+            ["method=pes", "phases.refine_head.optimizer._target_=torch.optim.Adm"],
+            ["torch.optim.Adm", "did you mean Adam?"],
+        ),
+        (
+            ["method=pes", "+phases.refine_head.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 0}"],
+            ["phases.refine_head.scheduler.step_size", "at least 1", "got 0"],
+        ),
         (["optim.optimizer=null"], ["optim.optimizer", "_target_", "None"]),
         (["+optim.mometum=0.8"], ["optim", "mometum", "did you mean momentum?"]),
         (["model.backbone=null"], ["model.backbone", "_target_"]),
@@ -210,11 +227,19 @@ def test_a_wrong_value_is_named_with_what_it_may_be(overrides, words):
     ],
     ids=" ".join,
 )
-def test_what_is_unusual_but_right_passes(overrides):
+def test_what_is_unusual_but_right_passes(overrides, mine):
     check_values(config_for(*overrides))
 
 
-def test_a_part_within_a_foreign_part_is_checked():
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A file of the user's, with parts that take anything."""
+    text = "def Loss(**rest): ...\ndef read(more, of_mine, **rest): ...\ndef Sum(**rest): ...\n"
+    (tmp_path / "mine.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_a_part_within_a_foreign_part_is_checked(mine):
     inner = "{_target_: alasca_pl.methods.gce.GeneralisedCrossEntropy, q: 2}"
     with pytest.raises(UserError, match=r"criterion\.parts\[0\].*\(0, 1\]"):
         check_values(config_for(f"criterion={{_target_: mine.Sum, parts: [{inner}]}}"))

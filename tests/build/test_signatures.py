@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from alasca_pl.build.signatures import Module, describe, fits, read_module, signature
+from alasca_pl.build.signatures import describe, fits, signature
+from alasca_pl.build.sources import Module, read_module
 
 NAN = float("nan")
 

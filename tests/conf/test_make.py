@@ -86,3 +86,40 @@ def test_a_library_that_a_part_lacks_is_named_in_one_line():
         UserError, match=r"^test_make.needs_more needs a library .*'tensorboard'. Try pip install tensorboard$"
     ):
         make({"_target_": "test_make.needs_more"})
+
+
+FAILING = """
+from alasca_pl.core.parts import Criterion
+
+class Loss(Criterion):
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = {}["weight"]
+
+class Other(Criterion):
+    def __init__(self) -> None:
+        super().__init__(strange=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("fails_a", "import math\nmath.nothing\n", r"fails_a\.Loss' cannot be imported: fails_a\.py, line 2: AttributeError: "),
+        ("fails_b", "x = 1\nx / 0\n", r"cannot be imported: fails_b\.py, line 2: ZeroDivisionError: division by zero$"),
+        ("fails_c", "def f(:\n", r"cannot be imported: fails_c\.py, line 1: SyntaxError: invalid syntax"),
+        ("fails_d", "import fails_b\n", r"cannot be imported: fails_b\.py, line 2: ZeroDivisionError"),
+        ("fails_e", "from math import nothing\n", r"cannot be imported: fails_e\.py, line 1: ImportError: cannot import name"),
+        ("fails_f", FAILING, r"^fails_f\.Loss: fails_f\.py, line 7: KeyError: 'weight'$"),
+        ("fails_g", FAILING.replace("Loss", "X").replace("Other", "Loss"), r"^fails_g\.Loss: fails_g\.py, line 11: TypeError"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_file_of_one_s_own_is_one_line_with_its_place(tmp_path, monkeypatch, caplog, name, text, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "fails_b.py").write_text("x = 1\nx / 0\n")
+    (tmp_path / f"{name}.py").write_text(text)
+    with pytest.raises(UserError, match=message) as refused:
+        make({"_target_": f"{name}.Loss"})
+    assert "\n" not in str(refused.value) and r"\n" not in str(refused.value)
+    assert not caplog.records

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from alasca_pl.models.backbones import Backbone, TimmBackbone, small_resnet, torchvision_resnet
+from alasca_pl.models.backbones import _RESNETS, Backbone, TimmBackbone, small_resnet, torchvision_resnet
 from alasca_pl.models.network import Network
+from alasca_pl.models.timm_names import _names, timm_problem
 
 
 def assert_maps_are_as_announced(backbone: Backbone, channels: int, size: int) -> list[torch.Size]:
@@ -50,11 +51,17 @@ def test_imagenet_stem_pools_and_cifar_stem_does_not():
     assert not any(isinstance(m, nn.MaxPool2d) for m in torchvision_resnet("resnet18").modules())
 
 
+def test_names_of_resnets_are_those_of_torchvision():
+    from torchvision.models import list_models, resnet
+
+    assert set(_RESNETS) == {name for name in list_models() if hasattr(resnet, name)}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"name": "resnet35"}, "'resnet35'"),
-        ({"name": "squeezenet1_1"}, "'squeezenet1_1' is not a ResNet"),
+        ({"name": "squeezenet1_1"}, "no ResNet 'squeezenet1_1'; .*model=timm for other families"),
         ({"name": "resnet18", "stem": "cifra"}, "'cifra'.*cifar, imagenet"),
         ({"name": "resnet18", "stem": "cifar", "pretrained": True}, "stem cifar"),
         ({"name": "resnet18", "stem": "imagenet", "in_channels": 1, "pretrained": True}, "1 channels"),
@@ -137,6 +144,14 @@ def test_timm_names_the_model_that_was_meant(name: str, meant: str):
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=rf"timm has no model '{name}'; similar: .*\b{meant}\b"):
         TimmBackbone(name)
+
+
+def test_names_read_from_timm_s_source_are_those_that_it_knows():
+    timm = pytest.importorskip("timm")
+    listed, former = _names()
+    assert set(listed) == set(timm.list_models(exclude_filters=list(former)))
+    assert all(timm.is_model(name) for name in former)
+    assert timm_problem("resnet18.a1_in1k", "x") is None
 
 
 def test_modules_of_a_timm_model_can_be_the_stages(generator: torch.Generator):

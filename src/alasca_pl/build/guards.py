@@ -17,7 +17,10 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from alasca_pl.build.signatures import Function, Module, called, definition, method
+from alasca_pl.build.signatures import Function, called, method
+from alasca_pl.build.sources import Module, definition
+from alasca_pl.core.extras import is_installed
+from alasca_pl.models.timm_names import timm_problem
 
 _PLAIN = ("abs", "all", "any", "bool", "dict", "float", "int", "isinstance", "len", "list", "max", "min", "range", "repr",
           "round", "set", "sorted", "str", "sum", "tuple", "type", "zip", "enumerate")  # fmt: skip
@@ -26,6 +29,8 @@ _KNOWN = {name: getattr(builtins, name) for name in _PLAIN} | {
     "get_args": typing.get_args,
     "Literal": typing.Literal,
     "Mapping": Mapping,
+    "is_installed": is_installed,
+    "timm_problem": timm_problem,
 }
 # Calls that are followed from one to the next.
 _DEPTH = 8
@@ -83,6 +88,8 @@ class _Steps:
                 case ast.Raise(exc=ast.Call(func=ast.Name(), args=[text, *_])):
                     message = self._value(text)
                     raise _EndedError if message is _UNKNOWN else _RefusedError(message)
+                case ast.Assert(test=test, msg=text):
+                    self._assert(test, text)
                 case ast.Raise() | ast.Return():
                     raise _EndedError
                 case ast.Expr(value=ast.Call() as call):
@@ -95,6 +102,12 @@ class _Steps:
                     self._assign(target, self._value(value))
                 case _:
                     self._pass_over(statement)
+
+    def _assert(self, test: ast.expr, text: ast.expr | None) -> None:
+        holds = self._value(test)
+        if holds is not _UNKNOWN and not holds:
+            message = self._value(text) if text is not None else f"{ast.unparse(test)} does not hold"
+            raise _EndedError if message is _UNKNOWN else _RefusedError(message)
 
     def _branch(self, statement: ast.If) -> None:
         test = self._value(statement.test)
@@ -173,7 +186,7 @@ def _evaluate(expression: ast.expr, names: Mapping[str, Any], module: Module) ->
     for name in read - bound:
         if name in names:
             found[name] = names[name]
-        elif name in _KNOWN:
+        elif name in _KNOWN and name not in module.names:
             found[name] = _KNOWN[name]
         else:
             place = definition(module, name)

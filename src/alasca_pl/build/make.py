@@ -1,12 +1,13 @@
 """From a node of a config to an object."""
 
 import functools
+import importlib
 import inspect
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
-import hydra
-
+from alasca_pl.build.own_files import place_in_own
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.paths import MARKER
 
@@ -51,7 +52,12 @@ def make(node: Mapping[str, Any], **offers: Any) -> Any:
         raise UserError(f"{name} needs a library that is not installed: {' '.join(str(error).split())}") from error
     except (ValueError, OSError) as error:
         raise error if isinstance(error, UserError) else UserError(str(error)) from error
-    except (TypeError, AttributeError) as error:
+    except Exception as error:
+        place = place_in_own(error)
+        if place:
+            raise UserError(f"{name}: {place}: {_said(error)}") from error
+        if not isinstance(error, TypeError | AttributeError):
+            raise
         plain = {key: value for key, value in node.items() if not isinstance(value, Mapping)}
         raise UserError(f"{name} refuses its arguments {plain}: {error}") from error
 
@@ -84,10 +90,28 @@ def find_target(name: Any) -> Any:
         UserError: If it names nothing that can be imported.
     """
     try:
-        return hydra.utils.get_object(name)
-    # A name may also lead to what cannot be looked into, or be no text.
-    except (ImportError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"_target_ {name!r} cannot be imported: {error}") from error
+        return _found(name)
+    # A name may also lead to what cannot be looked into, or be no text; and a file of one's own may raise anything.
+    except Exception as error:
+        place = place_in_own(error)
+        reason = f"{place}: {_said(error)}" if place else " ".join(str(error).split())
+        raise UserError(f"_target_ {name!r} cannot be imported: {reason}") from error
+
+
+def _found(name: str) -> Any:
+    # Hydra's own function for it logs each error, with the lines of the message as one.
+    first, *rest = name.split(".")
+    found = importlib.import_module(first)
+    for number, word in enumerate(rest):
+        if isinstance(found, ModuleType) and not hasattr(found, word):
+            found = importlib.import_module(".".join((first, *rest[: number + 1])))
+        else:
+            found = getattr(found, word)
+    return found
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _value(value: Any, offers: Mapping[str, Any]) -> Any:

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from alasca_pl.build.signatures import Module, describe, fits, read_module, shown, words_of
+from alasca_pl.build.signatures import describe, fits, shown, words_of
+from alasca_pl.build.sources import Module, read_module
 from alasca_pl.core.errors import did_you_mean
 
 
@@ -18,6 +19,7 @@ class Rule:
         least: Smallest value.
         above: Largest value that is too small.
         most: Largest value.
+        below: Smallest value that is too large.
         where: Module in which names of the annotation are defined.
         hint: Ends the message.
     """
@@ -26,6 +28,7 @@ class Rule:
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
+    below: float = math.inf
     where: str = ""
     hint: str = ""
 
@@ -39,10 +42,15 @@ class Rule:
         if fits(value, *self._parsed):
             if not isinstance(value, int | float) or isinstance(value, bool):
                 return None
-            if self.least <= value <= self.most and value > self.above and math.isfinite(value):
+            if self.least <= value <= self.most and self.above < value < self.below and math.isfinite(value):
                 return None
-        meant = did_you_mean(value, words_of(*self._parsed))
+        meant = did_you_mean(value, self.words)
         return f"{name} must be {self.said}, got {shown(value)}{meant}{f'; {self.hint}' if self.hint else ''}"
+
+    @property
+    def words(self) -> list[str]:
+        """Words that it lists."""
+        return words_of(*self._parsed)
 
     @property
     def said(self) -> str:
@@ -50,16 +58,22 @@ class Rule:
         said = describe(*self._parsed)
         bounds = [f"of at least {self.least:g}"] if self.least > -math.inf else []
         bounds += [f"above {self.above:g}"] if self.above > -math.inf else []
+        bounds += [f"below {self.below:g}"] if self.below < math.inf else []
         bounds += [f"at most {self.most:g}"] if self.most < math.inf else []
         return said.replace("number", f"number {' and '.join(bounds)}", 1) if bounds else said
 
 
 _COUNT, _SIZE = Rule("int", least=1), Rule("float", least=0)
+_SUGGESTED = {"lr": _SIZE, "weight_decay": _SIZE, "milestones": Rule("Sequence[int]"), "gamma": _SIZE}
+_MOMENTUM = Rule("float", least=0, below=1)
+# Of torch's optimizers and schedules, wherever they are; torch itself checks fewer of them.
 OPTIMIZER_RULES = {
-    "lr": _SIZE,
-    "weight_decay": _SIZE,
-    "milestones": Rule("Sequence[int]"),
-    "gamma": _SIZE,
+    **_SUGGESTED,
+    "momentum": _MOMENTUM,
+    "dampening": _SIZE,
+    "eps": _SIZE,
+    "eta_min": _SIZE,
+    **dict.fromkeys(("T_max", "T_0", "T_mult", "step_size", "total_iters"), _COUNT),
 }
 _LIMIT = Rule("int | float | None", above=0)
 # By group; None is the top level.
@@ -73,12 +87,12 @@ RULES: dict[str | None, dict[str, Rule]] = {
         "published_network": Rule("dict | None"),
     },
     "suggested": {
-        **OPTIMIZER_RULES,
+        **_SUGGESTED,
         "noise_rate": Rule("float", least=0, most=1),
         "alasca_ramp_epochs": _SIZE,
         "pretrained": Rule("bool"),
     },
-    "optim": {**OPTIMIZER_RULES, "momentum": _SIZE, "restart_epochs": _COUNT, "lowest_lr": _SIZE},
+    "optim": {**_SUGGESTED, "momentum": _MOMENTUM, "restart_epochs": _COUNT, "lowest_lr": _SIZE},
     "model": {
         "norm": Rule('Literal["batch", "group"]'),
         "init": Rule('Literal["library", "kaiming", "torch"]'),

@@ -5,12 +5,15 @@ signature of its class and from the checks at the beginning of its constructor, 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alasca_pl.build.guards import refusal
+from alasca_pl.build.own_files import own_problem
 from alasca_pl.build.rules import OPTIMIZER_RULES, RULES
-from alasca_pl.build.signatures import Function, describe, fits, read_module, shown, signature, words_of
+from alasca_pl.build.signatures import Function, describe, fits, shown, signature, words_of
+from alasca_pl.build.sources import located
 from alasca_pl.core.errors import UserError, did_you_mean
 from alasca_pl.core.paths import MARKER
 
@@ -54,10 +57,13 @@ _TOLD = {"criterion": "matrix", "selector": "noise_rate", "gradient_transform": 
 ORACLE = "oracle"
 _OWN = "alasca_pl."
 # Their signatures are read from source as ours are, without importing them.
-_READ = (_OWN, "torch.optim.")
+_OPTIMIZERS = "torch.optim."
+_READ = (_OWN, _OPTIMIZERS)
+_INSTALLED = (*_READ, "lightning.")
+_TARGET = re.compile(r'"_target_": "([^"]*)')
 # Values with a rule that a config need not have.
 _OPTIONAL = ("threads", "ckpt_path", "published_network", "audit.fold")
-# Texts of configs without a problem. Sources, and so the answer, stay what they are within a process.
+# Texts of configs without a problem. Sources of what is installed, and so the answer, stay what they are within a process.
 _right: set[str] = set()
 _REMEMBERED = 1000
 # From this likeness on, a name that nobody knows is taken for a slip.
@@ -86,7 +92,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     problem = next(_problems(config), None)
     if problem is not None:
         raise UserError(problem)
-    if len(_right) < _REMEMBERED:
+    # Files of one's own may change.
+    if len(_right) < _REMEMBERED and all(target.startswith(_INSTALLED) for target in _TARGET.findall(text)):
         _right.add(text)
 
 
@@ -220,18 +227,18 @@ def _node(path: str, node: Mapping[str, Any], offers: Mapping[str, Any]) -> Iter
     if not isinstance(target, str):
         yield f"{path}._target_ must be the dotted name of a class or function, got {shown(target)}"
         return
-    function = _own(target)
+    problem = _target_problem(target)
+    function = _read(target) if problem is None else None
+    if problem is not None:
+        yield f"{path}: {problem}"
     if function is None:
-        if target.startswith(_OWN) and not _exists(target):
-            yield f"{path}: there is no _target_ {target!r}"
         return
-    yield from _arguments(path, target, values, function, offers, partial=bool(node.get("_partial_")))
-    if path.startswith("optim."):
-        # Torch checks fewer of them.
-        for name in OPTIMIZER_RULES.keys() & values.keys():
+    if target.startswith(_OPTIMIZERS):
+        for name in (one for one in values if one in OPTIMIZER_RULES and one in function.arguments):
             problem = OPTIMIZER_RULES[name].problem(f"{path}.{name}", values[name])
             if problem:
                 yield problem
+    yield from _arguments(path, target, values, function, offers, partial=bool(node.get("_partial_")))
 
 
 def _nested(path: str, value: Any, offers: Mapping[str, Any]) -> Iterator[str]:
@@ -246,18 +253,20 @@ def _nested(path: str, value: Any, offers: Mapping[str, Any]) -> Iterator[str]:
             yield from _nested(f"{path}[{number}]", item, offers)
 
 
-def _own(target: Any) -> Function | None:
-    return signature(target) if isinstance(target, str) and target.startswith(_READ) else None
+def _read(target: str) -> Function | None:
+    """What a ``_target_`` calls, if it is of this package, of torch's optimizers, or the user's own."""
+    found = None if target.startswith(_READ) else located(target)
+    return signature(target) if target.startswith(_READ) or (found is not None and found[0].is_own) else None
 
 
-def _exists(target: str) -> bool:
-    """Whether a dotted name of our own is a definition or, as a method, within one."""
-    words = target.split(".")
-    for end in range(len(words) - 1, 0, -1):
-        module = read_module(".".join(words[:end]))
-        if module is not None:
-            return words[end] in module.names or words[end] in module.imports
-    return False
+def _target_problem(target: str) -> str | None:
+    """Why there is nothing of a name of ours or the user's, or None."""
+    if not target.startswith(_READ):
+        return own_problem(target)
+    found = located(target)
+    known = {**found[0].names, **found[0].imports} if found is not None else {}
+    near = did_you_mean(target.rpartition(".")[2], known)
+    return None if found is not None and found[1] in known else f"there is no _target_ {target!r}{near}"
 
 
 def _arguments(
@@ -274,7 +283,7 @@ def _arguments(
         if name not in arguments:
             if not function.takes_any:
                 near = did_you_mean(name, arguments)
-                yield f"{path}: {target} has no argument {name}{near}; it takes {', '.join(arguments)}"
+                yield f"{path}: {target} has no argument {name}{near}; it takes {', '.join(arguments) or 'none'}"
         elif not fits(value, arguments[name], function.module):
             wanted = describe(arguments[name], function.module)
             near = did_you_mean(value, words_of(arguments[name], function.module))
@@ -296,8 +305,9 @@ def _data(data: Mapping[str, Any], offers: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
             yield f"{name} must be a node with _target_, got {value!r}"
             return
-        if value["_target_"].startswith(_OWN) and not _exists(value["_target_"]):
-            yield f"{name}: there is no _target_ {value['_target_']!r}"
+        problem = _target_problem(value["_target_"])
+        if problem is not None:
+            yield f"{name}: {problem}"
             return
     assert isinstance(reader, Mapping)
     node = {name: value for name, value in data.items() if name not in (*DATA_FOR_OTHERS, "_target_", "reader", MARKER)}
@@ -309,7 +319,7 @@ def _data(data: Mapping[str, Any], offers: Mapping[str, Any]) -> Iterator[str]:
         ("data", data["_target_"], {}, ("prepared", "seed")),
         ("data.reader", reader["_target_"], own, known),
     ):
-        function = _own(target)
+        function = _read(target)
         if function is None:
             unread = True
             continue

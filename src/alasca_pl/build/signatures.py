@@ -1,32 +1,19 @@
 """Signatures of classes and functions, read from their source, so that values are checked before anything is imported."""
 
 import ast
-import functools
-import importlib.util
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from alasca_pl.build.sources import Module, bases, definition, read_module
+
 _INTEGERS = range(-(2**63), 2**63)
+_OF_VALUES = ("str", "int", "float", "dict", "list", "tuple", "Enum", "StrEnum", "IntEnum", "TypedDict", "NamedTuple")
 _PLURALS = {"a whole number": "whole numbers", "a number": "numbers", "text": "words", "true or false": "flags"}
+_EMPTY = next(node for node in ast.parse("def __init__(self): pass").body if isinstance(node, ast.FunctionDef))
 _LISTS = ("Sequence", "Iterable", "list", "List", "tuple", "Tuple")
-
-
-@dataclass(frozen=True, eq=False)
-class Module:
-    """The top level of a module.
-
-    Attributes:
-        name: Its dotted name.
-        names: What its names stand for: a class, a function, the value of an assignment, or an import.
-        imports: From a name to the module that it is imported from, and its name there.
-    """
-
-    name: str
-    names: dict[str, ast.AST] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +58,9 @@ def signature(target: str) -> Function | None:
 
     Args:
         target: Dotted name of a class or function.
+
+    Raises:
+        UserError: If it leads to a file of one's own that cannot be read.
     """
     name, _, last = target.rpartition(".")
     module = read_module(name) if name else None
@@ -81,82 +71,31 @@ def signature(target: str) -> Function | None:
 def called(module: Module, node: ast.AST) -> Function | None:
     """What is called: a function itself, or the first ``__init__`` of a class and its bases."""
     if isinstance(node, ast.FunctionDef):
-        return Function(module, node)
-    if isinstance(node, ast.ClassDef) and not node.decorator_list:
-        return method(module, node, "__init__")
-    return None
+        return None if _may_differ(module, node) else Function(module, node)
+    return method(module, node, "__init__") if isinstance(node, ast.ClassDef) else None
+
+
+def _may_differ(module: Module, node: ast.FunctionDef) -> bool:
+    """Whether decorators, of which nothing is known, may change what a function takes."""
+    return module.is_own and bool(node.decorator_list)
 
 
 def method(module: Module, node: ast.ClassDef, name: str, inherited: bool = False) -> Function | None:
-    """A method of a class, or with ``inherited`` only one of its bases."""
-    own = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == name]
-    if own and not inherited:
-        return Function(module, own[0], (module, node))
-    for base in node.bases:
-        found = definition(module, base.id) if isinstance(base, ast.Name) else None
-        if found and isinstance(found[1], ast.ClassDef):
-            above = method(found[0], found[1], name)
-            if above:
-                return above
-    return None
+    """A method of a class, or with ``inherited`` only one of its bases; None also where one of them cannot be read.
 
-
-@functools.cache
-def read_module(name: str) -> Module | None:
-    """Read a module of an installed package, without importing it; None if there is no such file."""
-    top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    for place in places:
-        path = Path(place, *rest)
-        for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
-            if file.is_file() and (rest or file.name == "__init__.py"):
-                return _top_level(name, ast.parse(file.read_bytes()), is_package=file.name == "__init__.py")
-    return None
-
-
-def definition(module: Module, name: str) -> tuple[Module, ast.AST] | None:
-    """Where a name of a module is defined, in it or in another one of the same package."""
-    for _ in range(10):
-        if name in module.names:
-            return module, module.names[name]
-        origin, name = module.imports.get(name, ("", ""))
-        if origin.split(".")[0] != module.name.split(".")[0]:
+    A class of which no base has an ``__init__`` is called without arguments.
+    """
+    for place in bases(module, node)[1 if inherited else 0 :]:
+        if place is None:
             return None
-        other = read_module(origin)
-        if other is None:
+        where, owner = place
+        own = [one for one in owner.body if isinstance(one, ast.FunctionDef) and one.name in (name, "__new__")]
+        if len(own) == 1 and own[0].name == name and not _may_differ(where, own[0]):
+            return Function(where, own[0], (where, owner))
+        # Decorators, such as dataclass, may bring one, and a __new__ may take other arguments.
+        if own or (name == "__init__" and (owner.decorator_list or owner.keywords)):
             return None
-        module = other
-    return None
-
-
-def _top_level(name: str, tree: ast.Module, is_package: bool) -> Module:
-    module = Module(name)
-    for node in _statements(tree.body):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            module.names[node.name] = node
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            module.names[node.targets[0].id] = node.value
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            module.names[node.target.id] = node.value
-        elif isinstance(node, ast.ImportFrom):
-            above = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
-            origin = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                module.imports[alias.asname or alias.name] = (origin, alias.name)
-    return module
-
-
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    for node in body:
-        if isinstance(node, ast.If):
-            # Imports for annotations only.
-            yield from _statements(node.body)
-        else:
-            yield node
+    return Function(module, _EMPTY, (module, node)) if name == "__init__" else None
 
 
 def fits(value: Any, annotation: ast.expr | None, module: Module) -> bool:
@@ -246,7 +185,7 @@ def _fits_one(value: Any, option: ast.expr, module: Module) -> bool:
             case "list" | "tuple":
                 return isinstance(value, list | tuple)
         found = definition(module, option.id)
-        is_class = found is not None and isinstance(found[1], ast.ClassDef)
+        is_class = found is not None and isinstance(found[1], ast.ClassDef) and not _is_of_values(*found)
         return isinstance(value, Mapping) and "_target_" in value if is_class else True
     kind, parts = _generic(option)
     if kind in _LISTS:
@@ -261,6 +200,14 @@ def _fits_one(value: Any, option: ast.expr, module: Module) -> bool:
             fits(key, parts[0], module) and fits(item, parts[1], module) for key, item in value.items()
         )
     return kind != "Callable" or (isinstance(value, Mapping) and "_target_" in value)
+
+
+def _is_of_values(module: Module, node: ast.AST) -> bool:
+    """Whether a class is one of plain values, such as an enumeration of texts, for which values may stand."""
+    known = bases(module, node) if isinstance(node, ast.ClassDef) else []
+    return None in known or any(
+        isinstance(base, ast.Name) and base.id in _OF_VALUES for place in known if place for base in place[1].bases
+    )
 
 
 def _describe_one(option: ast.expr, module: Module) -> str:

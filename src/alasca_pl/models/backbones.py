@@ -1,17 +1,22 @@
 """Trunks as stages with channel counts, from torchvision or timm; they are independent of auxiliary heads."""
 
-import difflib
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock
 
 from alasca_pl.models.norms import norm_layer
+from alasca_pl.models.timm_names import timm_problem
 from alasca_pl.models.weights import require_timm_weights
+
+# Those of torchvision.
+_RESNETS = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
+    "wide_resnet50_2", "wide_resnet101_2",
+)  # fmt: skip
 
 
 class Backbone(nn.Module):
@@ -80,6 +85,10 @@ def torchvision_resnet(
         >>> torchvision_resnet("resnet18").channels
         (64, 128, 256, 512)
     """
+    if name not in _RESNETS:
+        raise ValueError(
+            f"torchvision has no ResNet {name!r}; choose one of {', '.join(_RESNETS)}, or model=timm for other families"
+        )
     if stem not in ("cifar", "imagenet"):
         raise ValueError(f"unknown stem {stem!r}; choose one of cifar, imagenet")
     if pretrained and (stem == "cifar" or in_channels != 3 or norm != "batch"):
@@ -99,12 +108,6 @@ def torchvision_resnet(
             f"the pretrained weights of {name} cannot be downloaded: {getattr(error, 'reason', error)}; connect to the "
             "internet once, or train from scratch with model.backbone.pretrained=false"
         ) from error
-    except TypeError as error:
-        raise ValueError(f"torchvision's {name!r} is not a ResNet; use model=timm for other families") from error
-    except ValueError as error:
-        raise ValueError(f"torchvision has no ResNet {name!r}; choose e.g. resnet18, resnet34, resnet50") from error
-    if not isinstance(net, ResNet):
-        raise ValueError(f"torchvision's {name!r} is not a ResNet; use model=timm for other families")
     first: list[nn.Module]
     if stem == "cifar":
         first = [nn.Conv2d(in_channels, 64, 3, padding=1, bias=False), net.bn1, net.relu]
@@ -170,35 +173,6 @@ def small_resnet(
     return backbone
 
 
-def similar_names(name: str, known: Sequence[str], count: int = 5) -> list[str]:
-    """Names that somebody may have meant: case and punctuation do not count, and the beginning counts most.
-
-    Args:
-        name: What was written.
-        known: Names to choose from.
-        count: How many to give at most.
-
-    Example:
-        >>> similar_names("ResNet_50", ["resnet18", "resnet50d", "resnet50"])
-        ['resnet50', 'resnet50d', 'resnet18']
-        >>> similar_names("vit-b16", ["shvit_s1", "vit_base_patch16_224"])
-        ['vit_base_patch16_224', 'shvit_s1']
-    """
-    bare = {each: _bare(each) for each in known}
-    found: list[str] = []
-    for start in (_bare(name), _bare(re.split(r"[\W_]", name.strip("_"))[0])):
-        # A family begins with whole words, e.g. vit_tiny before vitamin; the shortest name is the plainest.
-        fitting = [each for each in known if start and bare[each].startswith(start)]
-        found += sorted(fitting, key=lambda each: (not f"{each}_".startswith(f"{start}_"), len(each), each))
-    close = difflib.get_close_matches(_bare(name), bare.values(), count)
-    found += [each for match in close for each in known if bare[each] == match]
-    return list(dict.fromkeys(found))[:count]
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.lower())
-
-
 class TimmBackbone(Backbone):
     """Any timm model that offers feature maps.
 
@@ -227,13 +201,11 @@ class TimmBackbone(Backbone):
         modules: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        try:
-            import timm
-        except ImportError as error:
-            raise ValueError("model=timm needs timm; install it with pip install 'alasca-pl[timm]'") from error
-        if not timm.is_model(name):
-            close = ", ".join(similar_names(name, timm.list_models())) or "see timm.list_models()"
-            raise ValueError(f"timm has no model {name!r}; similar: {close}")
+        problem = timm_problem(name, "model=timm")
+        if problem is not None:
+            raise ValueError(problem)
+        import timm
+
         extra = dict(options or {})
         if pretrained:
             require_timm_weights(name, extra)

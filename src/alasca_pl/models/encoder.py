@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alasca_pl.models.timm_names import timm_problem
 from alasca_pl.models.weights import require_timm_weights
 
 
@@ -65,14 +66,12 @@ class TimmEncoder(Encoder):
 
     def _model(self) -> nn.Module:
         if self._made is None:
-            try:
-                import timm
-            except ImportError as error:
-                raise ValueError(
-                    "an encoder of timm needs timm; install it with pip install 'alasca-pl[timm]'"
-                ) from error
-            if not timm.is_model(self.name):
-                raise ValueError(f"timm has no model {self.name!r}; see timm.list_models()")
+            # Not earlier: a finished run is opened and used without it.
+            problem = timm_problem(self.name, "an encoder of timm")
+            if problem is not None:
+                raise ValueError(problem)
+            import timm
+
             if self.pretrained:
                 require_timm_weights(self.name, self.options)
             # Random weights are the same in all processes and runs.
