@@ -119,7 +119,7 @@ def test_nothing_is_overwritten_and_mistakes_are_one_line(audited: Path, tmp_pat
         (["run", "output=other", "score=entropy"], "unknown score 'entropy'; choose one of margin"),
         (["run", "output=other", "page=none"], "page=none is no whole number"),
         (["run", "outputs=other"], "unknown option outputs="),
-        (["nowhere"], "no samples.npz"),
+        (["nowhere"], "there is no folder nowhere"),
         (["apply", "run"], "no file run"),
         (["estimate", "run", "missing.csv"], "no file missing.csv"),
         (["estimate", "run"], "takes the folder of the audit"),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -91,7 +92,55 @@ def test_mistakes_are_one_kind_of_error_with_the_message_of_the_command(words, o
     with pytest.raises(UserError) as caught:
         train(*words, **options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert_is_shown_alone(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def assert_is_shown_alone(error):
+    """One error, of which Python shows the caller's line and no other of this package."""
+    shown = "".join(traceback.format_exception(error))
+    assert shown.count("Traceback (most recent call last)") == 1, shown
+    assert "hydra" not in shown.lower().replace(str(error).lower(), ""), shown
+    assert len(traceback.extract_tb(error.__traceback__)) <= 4, shown
+
+
+def test_with_the_variable_of_the_commands_it_is_shown_where_an_error_came_from(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(UserError) as caught:
+        train(metod="elr")
+    assert "hydra" in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train(folder=tmp_path_factory.mktemp("opened") / "run", **TINY)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda run: load_run("nowhere"), "there is no folder nowhere"),
+        (lambda run: load_run(None), "the folder of a run is a path"),
+        (lambda run: load_run(run.folder, checkpoint="frist"), "the run has best, last"),
+        (lambda run: alasca_pl.load_runs("nowhere"), "nothing is at 'nowhere'"),
+        (lambda run: alasca_pl.audit_run(run.folder, score="margn"), "did you mean margin?"),
+        (lambda run: run.predict(["broken.png"]), "broken.png': it is not an image of a known format"),
+        (lambda run: run.predict(["broken.png"], num_workers=1), "^cannot decode image '.*broken.png'"),
+        (lambda run: run.predict("broken.png"), "images are a list of paths, or pixels, got the one path 'broken.png'"),
+        (lambda run: run.predict(["broken.png"], batch_size=0), "batch_size must be at least 1, got 0"),
+        (lambda run: run.predict(["broken.png"], num_workers=-1), "num_workers must be at least 0, got -1"),
+        (lambda run: run.predict(np.zeros((1, 8, 8), np.uint8), rule="mian"), "unknown prediction rule 'mian'"),
+        (lambda run: run.predict(np.zeros((1, 8, 8))), "images are of type float64"),
+        (lambda run: run.normalise(np.zeros((1, 8, 8))), "images are of type float64"),
+        (lambda run: run.classifier("mian"), "unknown prediction rule 'mian'"),
+        (lambda run: run.export("onxx"), "unknown form 'onxx'"),
+    ],
+)
+def test_mistakes_with_a_run_are_one_error(run, call, message):
+    Path("broken.png").write_text("no image")
+    with pytest.raises(UserError, match=message) as caught:
+        call(run)
+    assert_is_shown_alone(caught.value)
 
 
 def test_the_message_is_that_of_the_command(tmp_path):

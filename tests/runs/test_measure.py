@@ -12,7 +12,8 @@ from alasca_pl.core.checksum import unsealed
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.run_folder import RunFolder
-from alasca_pl.runs.measure import Request, checkpoints_in, measure_checkpoints
+from alasca_pl.runs.measure import measure_checkpoints
+from alasca_pl.runs.measure_request import Request, checkpoints_in
 from alasca_pl.runs.stored import data_of
 from alasca_pl.sweeps import transfer
 from running import command, train
@@ -146,13 +147,13 @@ def test_the_command_takes_sweeps_and_says_what_it_did(fresh, tmp_path):
         (["sweep", "samples=many"], "samples=many is no whole number"),
         (["sweep", "samples=0"], "samples must be at least 1"),
         (["sweep", "what=norms", "probes=3"], "probes=3 is for what=jacobian only"),
-        (["sweep", "split=nowhere"], "no split 'nowhere'; choose one of train"),
+        (["sweep", "split=nowhere"], "no split 'nowhere'; give split="),
         (["sweep", "device=tpu"], "unknown device 'tpu'"),
         (["sweep", "what=jacobian,norms", "name=x"], "is for one measurement"),
         (["sweep", "name=../x"], "is for one measurement"),
         (["sweep", "colour=red"], "unknown option colour="),
         (["elsewhere"], "nothing is at 'elsewhere'"),
-        (["sweep", "checkpoint=none"], "has the checkpoint none.ckpt"),
+        (["sweep", "checkpoint=none"], "unknown checkpoint=none; choose one of last, best"),
         (["what=norms"], "alasca-measure needs a folder"),
     ],
 )

@@ -1,14 +1,14 @@
 """One number per label: the larger, the more suspicious."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from alasca_pl.audit.second import second_meaning
-from alasca_pl.core.errors import UserError
+from alasca_pl.audit.second import check_tools, second_meaning
+from alasca_pl.core.errors import UserError, did_you_mean
 from alasca_pl.core.sample_file import SampleFile
 
 Scores = npt.NDArray[np.float64]
@@ -59,6 +59,27 @@ def score_names(file: SampleFile) -> dict[str, str]:
     return {name: meaning_of(name) for name in names}
 
 
+def check_names(score: str, second: Sequence[str], folds: int) -> None:
+    """Check names of scores before there is a run.
+
+    Args:
+        score: What the labels are to be ranked by.
+        second: Names of further scores.
+        folds: Number of folds for scores out of fold.
+
+    Raises:
+        UserError: If no run can have them, or what they need is not installed.
+    """
+    if score not in _KNOWN and not _CONFIDENCE.fullmatch(score):
+        raise unknown_score(score, _KNOWN)
+    check_tools([name for name in second if name not in _KNOWN and not _CONFIDENCE.fullmatch(name)], folds, _KNOWN)
+
+
+def unknown_score(name: str, known: Iterable[str]) -> UserError:
+    """What is raised for a name that is none of those known."""
+    return UserError(f"unknown score {name!r}{did_you_mean(name, known)}; choose one of {', '.join(known)}")
+
+
 def suspicion(file: SampleFile, name: str = DEFAULT) -> Scores:
     """Score each label.
 
@@ -80,7 +101,7 @@ def suspicion(file: SampleFile, name: str = DEFAULT) -> Scores:
     """
     names = score_names(file)
     if name not in names:
-        raise UserError(f"unknown score {name!r}; choose one of {', '.join(names)}")
+        raise unknown_score(name, names)
     score = _KNOWN[name][1](file) if name in _KNOWN else -_mean(file.evidence[name])
     return np.where(file.visits > 0, score, np.nan)
 

@@ -1,7 +1,7 @@
 """Second scores of labels, by tools and methods other than the evidence of a run's own training."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import UserError, did_you_mean
+from alasca_pl.core.extras import is_installed
 from alasca_pl.core.files import write_archive
 from alasca_pl.core.npz import open_npz
 
 Array = npt.NDArray[np.float64]
 
 CLEANLAB, FINE = "cleanlab", "fine"
+TOOLS = (CLEANLAB, FINE)
 # Names of cleanlab's label qualities, and what they are called there.
 _QUALITIES = {
     "self_confidence": "self_confidence",
@@ -129,14 +131,24 @@ def second_meaning(name: str) -> str:
     return f"1 - cleanlab's label quality {_QUALITIES[found[1]]} from probabilities {where}"
 
 
-def check_cleanlab() -> None:
-    """Raise ``UserError`` unless cleanlab is installed."""
-    try:
-        import cleanlab.filter  # noqa: F401
-    except ImportError as error:
+def check_tools(tools: Sequence[str], folds: int = 0, choices: Iterable[str] = ()) -> None:
+    """Raise ``UserError`` unless all tools are known and installed, and there may be so many folds."""
+    unknown = [tool for tool in tools if tool not in TOOLS]
+    if unknown:
+        known = (*TOOLS, *choices)
         raise UserError(
-            f"with={CLEANLAB} needs cleanlab, which is not installed ({error}): pip install 'alasca-pl[audit]'"
-        ) from error
+            f"unknown second score {unknown[0]!r}{did_you_mean(unknown[0], known)}; choose from {', '.join(known)}"
+        )
+    if folds == 1 or not 0 <= folds <= 100:
+        raise UserError(f"folds={folds} must be 0, for the final network alone, or a whole number from 2 to 100")
+    if folds and CLEANLAB not in tools:
+        raise UserError(f"folds={folds} is for with={CLEANLAB}; give both")
+    if CLEANLAB in tools and not is_installed(CLEANLAB):
+        raise _no_cleanlab("")
+
+
+def _no_cleanlab(reason: str) -> UserError:
+    return UserError(f"with={CLEANLAB} needs cleanlab, which is not installed{reason}: pip install 'alasca-pl[audit]'")
 
 
 def cleanlab_scores(
@@ -157,9 +169,11 @@ def cleanlab_scores(
     Raises:
         UserError: If cleanlab is not installed.
     """
-    check_cleanlab()
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
+    try:
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+    except ImportError as error:
+        raise _no_cleanlab(f" ({error})") from error
 
     probs = np.asarray(probs, dtype=np.float64)
     probs = probs / probs.sum(axis=1, keepdims=True)

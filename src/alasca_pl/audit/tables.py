@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from alasca_pl.audit.audit import Audit, LabelledSplit
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_atomically
+from alasca_pl.core.files import check_new, write_atomically
 
 Labels = npt.NDArray[np.int64]
 
@@ -50,14 +50,28 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
+def label_file(audit: Audit, path: Path) -> Path:
+    """File for the labels of an audit: a csv for images in files, else an npz with the images.
+
+    Args:
+        audit: The audit.
+        path: The file without suffix.
+
+    Raises:
+        UserError: If the file exists.
+    """
+    file = path.with_suffix(".npz" if audit.root is None else ".csv")
+    check_new(file)
+    return file
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a new file.
 
     Raises:
         UserError: If the file exists, or a name in it is no valid text.
     """
-    if path.exists():
-        raise UserError(f"{path} exists already; choose another one with output=...")
+    check_new(path)
     try:
         content = text.encode()
     except UnicodeEncodeError as error:

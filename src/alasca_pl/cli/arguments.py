@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.overrides import in_quotes, option_name, quoted
 from alasca_pl.core.record import RunRecord
-from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.run_folder import RunFolder, find_checkpoint
 
 # Options whose values are paths also if they look like a list or a choice, e.g. a folder named [1] or a,b.
 _PATHS = (
@@ -110,12 +110,11 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
     name = text_of(given[-1]) if given else None
     if not name or name == "null":
         return list(arguments)
-    checkpoint = Path(name).expanduser().resolve()
-    if checkpoint.is_dir():
-        checkpoint = RunFolder(checkpoint).last
+    place = Path(name).expanduser().resolve()
+    checkpoint = RunFolder(place).last if place.is_dir() else place
     if not checkpoint.is_file():
         _refuse_pruned(RunFolder.of_checkpoint(checkpoint))
-        raise UserError(f"no checkpoint {checkpoint}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
+    checkpoint = find_checkpoint(place)
     folder = RunFolder.of_checkpoint(checkpoint)
     kept, config_dirs = _replayed(arguments, checkpoint, trust) if replay else ([], [])
     others = [item for item in arguments if not item.startswith("ckpt_path=")]

@@ -89,9 +89,12 @@ def audit() -> None:
 def _train_and_audit(arguments: Sequence[str]) -> None:
     words, options = own_options(arguments, _OPTIONS)
     # What can be wrong with the audit is said before hours of training.
-    _checked(options)
+    checked = _checked(options)
     from alasca_pl.audit.audit import FILE
+    from alasca_pl.audit.scores import check_names
     from alasca_pl.core.files import check_empty
+
+    check_names(options.get("score", "margin"), checked["second"], checked["folds"])
 
     if "output" in options:
         check_empty(Path(options["output"]).expanduser())
@@ -110,8 +113,10 @@ def _train_and_audit(arguments: Sequence[str]) -> None:
 def _checked(options: dict[str, str]) -> dict[str, Any]:
     """Numbers and names among the options of an audit."""
     device = options.get("device", "auto")
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"unknown device {device!r}; choose one of auto, cpu, cuda")
+    # Imported late, so that help answers at once.
+    from alasca_pl.runs.early import check_device
+
+    check_device(device)
     return {
         "shown": _whole("page", options.get("page", "10000")),
         "sample": _whole("sample", options.get("sample", "200")),
@@ -125,6 +130,10 @@ def _audit(arguments: Sequence[str]) -> None:
     places, options = parse_words(arguments, _OPTIONS, "alasca-audit")
     if len(places) != 1:
         raise UserError("alasca-audit takes the folder of one run; see alasca-audit --help")
+    score, trust, checked = options.get("score", "margin"), _is_trusted(options), _checked(options)
+    from alasca_pl.audit.request import check_request
+
+    check_request(places[0], options.get("output"), score, checked["second"], checked["folds"])
     from alasca_pl.runs.audit import PAGE, audit_run
 
     # Lightning says what it says as soon as it is imported, and networks may be trained here.
@@ -132,11 +141,11 @@ def _audit(arguments: Sequence[str]) -> None:
     result = audit_run(
         places[0],
         output=options.get("output"),
-        score=options.get("score", "margin"),
+        score=score,
         source=_source(options),
-        trust=_is_trusted(options),
+        trust=trust,
         say=_say,
-        **_checked(options),
+        **checked,
     )
     from alasca_pl.audit.words import lines_of
 
@@ -153,6 +162,8 @@ def _apply(arguments: Sequence[str]) -> None:
         raise UserError("alasca-audit apply takes decisions.csv and the folder of the audit; see alasca-audit --help")
     from alasca_pl.audit.audit import Audit, find_audit
     from alasca_pl.audit.decisions import apply_decisions, read_decisions
+    from alasca_pl.audit.tables import label_file
+    from alasca_pl.core.run_folder import find_run
 
     decisions_file = Path(places[0])
     _check_file(decisions_file)
@@ -160,12 +171,15 @@ def _apply(arguments: Sequence[str]) -> None:
     audit = Audit.load(file)
     decisions = read_decisions(decisions_file, audit)
     labels = apply_decisions(audit, decisions)
+    target, trust = Path(options["output"]) if "output" in options else file.parent / "corrected", _is_trusted(options)
+    label_file(audit, target)
+    if audit.root is None:
+        find_run(audit.run)
     from alasca_pl.runs.audit import open_audited_data, write_labels
 
-    target = Path(options["output"]) if "output" in options else file.parent / "corrected"
     data = None
     if audit.root is None:
-        data = open_audited_data(audit, _source(options), _is_trusted(options))
+        data = open_audited_data(audit, _source(options), trust)
     written, command = write_labels(audit, data, labels, target)
     counts = {action: int((decisions.action == action).sum()) for action in ("keep", "relabel", "drop", "unsure")}
     say(", ".join(f"{count:,} {action}" for action, count in counts.items()))
@@ -198,13 +212,19 @@ def _compare(arguments: Sequence[str]) -> None:
     from alasca_pl.core.files import check_empty
     from alasca_pl.report.question import Question
     from alasca_pl.report.render import markdown
-    from alasca_pl.runs.compare_scores import compare_scores
+    from alasca_pl.report.saved import records_in
+    from alasca_pl.report.score_table import rows_file
 
     quieten()
     output = Path(options["output"]).expanduser() if "output" in options else None
     if output is not None:
         check_empty(output)
-    compared = compare_scores(places, Question(**question_values(options)), _second_scores(options))
+    question, second = Question(**question_values(options)), _second_scores(options)
+    for place in () if rows_file(places) else places:
+        records_in(place)
+    from alasca_pl.runs.compare_scores import compare_scores
+
+    compared = compare_scores(places, question, second)
     if output is None:
         say_text(markdown(compared.document(pictures=False)), end="")
     else:
@@ -222,11 +242,17 @@ def _simulate(arguments: Sequence[str]) -> None:
     from alasca_pl.audit.audit import Audit, find_audit
     from alasca_pl.audit.simulate import simulated_decisions
     from alasca_pl.audit.tables import write_text
-    from alasca_pl.runs.audit import clean_labels, open_audited_data
+    from alasca_pl.core.files import check_new
+    from alasca_pl.core.run_folder import find_run
 
     count, output = _whole("decisions", options["decisions"]), Path(options.get("output", "decisions.csv"))
+    trust = _is_trusted(options)
+    check_new(output)
     audit = Audit.load(find_audit(Path(places[0])))
-    data = open_audited_data(audit, _source(options), _is_trusted(options))
+    find_run(audit.run)
+    from alasca_pl.runs.audit import clean_labels, open_audited_data
+
+    data = open_audited_data(audit, _source(options), trust)
     text, wrong = simulated_decisions(audit, clean_labels(data), count, by)  # type: ignore[arg-type]
     write_text(output, text)
     say(f"{wrong:,} of {count:,} labels are wrong: {output}")
@@ -237,16 +263,20 @@ def _simulate(arguments: Sequence[str]) -> None:
 def _second_scores(options: dict[str, str]) -> Callable[["RunFolder"], None] | None:
     """What computes second scores of a run that is compared; None if none are asked for."""
     tools, folds = _names(options.get("with", "")), _whole("folds", options.get("folds", "0"), least=0)
-    from alasca_pl.runs.second import check_tools, second_scores
-    from alasca_pl.runs.stored import device_of
+    from alasca_pl.audit.second import check_tools
+    from alasca_pl.runs.early import check_device
 
+    device, trust = options.get("device", "auto"), _is_trusted(options)
+    check_device(device)
     check_tools(tools, folds)
     if not tools:
         return None
-    place, trust = device_of(options.get("device", "auto")), _is_trusted(options)
 
     def compute(folder: "RunFolder") -> None:
-        second_scores(folder, tools, folds, _source(options), place, trust, _say)
+        from alasca_pl.runs.second import second_scores
+        from alasca_pl.runs.stored import device_of
+
+        second_scores(folder, tools, folds, _source(options), device_of(device), trust, _say)
 
     return compute
 

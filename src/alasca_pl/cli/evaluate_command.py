@@ -1,7 +1,9 @@
 """``alasca-evaluate``."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -13,7 +15,10 @@ from alasca_pl.cli.refusals import composed, in_one_line
 from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.files import check_new
 from alasca_pl.core.overrides import option_name
+from alasca_pl.core.run_folder import RunFolder, find_checkpoint
+from alasca_pl.runs.early import check_device, check_split
 
 
 def evaluate() -> None:
@@ -33,17 +38,30 @@ def evaluate() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
 def _evaluate(cfg: DictConfig) -> None:
     composed()
-    deferred.install()
-    from alasca_pl.runs.evaluate import evaluate_checkpoint, render_evaluation
-
     with one_message():
         config = plain_config(cfg)
+        output = Path(config["output"]) if config["output"] else None
+        _check(config, output)
+        deferred.install()
+        from alasca_pl.runs.evaluate import evaluate_checkpoint, render_evaluation
+
         result = evaluate_checkpoint(
             Path(config["ckpt_path"]),
             split=config["split"],
             source={name: value for name, value in config["data"].items() if value is not None},
             device=config["device"],
             trust=config["trust"],
-            output=Path(config["output"]) if config["output"] else None,
+            output=output,
         )
     show(render_evaluation(result))
+
+
+def _check(config: Mapping[str, Any], output: Path | None) -> None:
+    """Refuse what needs no torch to be refused."""
+    if output is not None:
+        check_new(output)
+    check_device(config["device"])
+    checkpoint = find_checkpoint(config["ckpt_path"])
+    # Other data may have other splits.
+    if all(value is None for value in config["data"].values()):
+        check_split(RunFolder.of_checkpoint(checkpoint), config["split"])

@@ -42,10 +42,16 @@ def export() -> None:
         places, options = parse_words(arguments, _OPTIONS, "alasca-export")
         if len(places) != 2:
             raise UserError("alasca-export takes the folder of a run, and onnx or torch; see alasca-export --help")
-        checkpoint = checkpoint_name(options)
+        checkpoint, trust = checkpoint_name(options), flag("trust", options.get("trust", "false"))
+        # Imported late, so that help answers at once.
+        from alasca_pl.core.run_folder import find_run
+        from alasca_pl.runs.early import check_export
+
+        find_run(places[0], checkpoint)
+        check_export(places[0], places[1], options.get("output"), options.get("rule"))
         from alasca_pl.runs.load import load_run
 
-        run = load_run(places[0], checkpoint, flag("trust", options.get("trust", "false")))
+        run = load_run(places[0], checkpoint, trust)
         if on_terminal():
             say(f"exporting as {places[1]} ...", file=sys.stderr, flush=True)
         found = run.export(places[1], options.get("output"), options.get("rule"))

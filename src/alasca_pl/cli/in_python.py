@@ -26,10 +26,11 @@ from alasca_pl.cli.refusals import one_line
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.core import interrupts
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import Unchained, UserError
 from alasca_pl.core.overrides import option_name, quoted
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.terminal import PrintableRecord
-from alasca_pl.runs.early import check_devices, check_early
+from alasca_pl.runs.early import check_devices, check_early, check_free
 
 if TYPE_CHECKING:
     from alasca_pl.runs.load import LoadedRun
@@ -85,13 +86,13 @@ def train(
         Traceback (most recent call last):
         alasca_pl.core.errors.UserError: there is no config method/elrr (did you mean elr?)...
     """
-    with _as_user_errors():
+    with Unchained(), _as_user_errors():
         arguments = _arguments(words, folder, config_dir, options)
     # Imported late: a wrong option of the form above needs no torch.
     from alasca_pl.core.process_state import restored
 
     try:
-        with restored(), _undisturbed_logging(), interrupts.taken(), _as_user_errors():
+        with restored(), _undisturbed_logging(), interrupts.taken(), Unchained(), _as_user_errors():
             return _train(*arguments)
     except interrupts.Interrupted as stop:
         log.warning("interrupted; %s", stop.advice or "nothing has to be kept")
@@ -109,16 +110,19 @@ def _train(overrides: Sequence[str], config_dir: str | None) -> "LoadedRun":
         config = plain_config(composed.config)
         check_early(config)
         check_devices(config)
+        folder = Path(composed.run_dir).expanduser().absolute()
+        is_new = not any(option_name(item) == "hydra.run.dir" for item in overrides)
+        if not is_new:
+            check_free(RunFolder(folder), Path(config["ckpt_path"]) if config["ckpt_path"] else None)
         from alasca_pl.runs import training_run as runs
         from alasca_pl.runs.load import load_run
 
         quieten()
         config_dirs = [_DIR_OPTION, config_dir] if config_dir else []
         about = about_run(composed, config, given_overrides("task"), config_dirs)
-        is_new = not any(option_name(item) == "hydra.run.dir" for item in overrides)
         run = runs.prepare(
             config,
-            Path(composed.run_dir).expanduser().absolute(),
+            folder,
             about,
             lambda older: recompose([*places, *older]),
             is_new,

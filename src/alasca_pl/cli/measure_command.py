@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from alasca_pl.cli.common import find_own_parts, flag, one_message, places_and_options, words_or_help
+from alasca_pl.cli.common import checkpoint_name, find_own_parts, flag, one_message, places_and_options, words_or_help
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.terminal import say
 
@@ -57,16 +57,21 @@ def _measure(arguments: Sequence[str]) -> None:
     whats = options.get("what", "jacobian").split(",")
     if name is not None and (len(whats) > 1 or not name.replace("_", "").replace("-", "").isalnum()):
         raise UserError(f"name={name} is for one measurement, and has letters, digits, '_' and '-' only")
+    checkpoint_name(options)
     settings: dict[str, Any] = {key: options[key] for key in ("checkpoint", "split", "of") if key in options}
     settings |= {key: _number(key, options[key]) for key in ("samples", "probes", "batch_size") if key in options}
     # Imported late, so that help answers at once.
-    from alasca_pl.runs.measure import Request, checkpoints_in, measure_checkpoints
+    from alasca_pl.runs.measure_request import Request, check_requests, checkpoints_in
 
+    device = options.get("device", "auto")
     requests = [Request(what=what, **settings) for what in whats]
     files, lacking = checkpoints_in(places, requests[0].checkpoint)
+    check_requests(files, requests, source, device, name)
     for run in lacking:
         say(f"{run}: has no checkpoint {requests[0].checkpoint}.ckpt")
-    for path, outcome in measure_checkpoints(files, requests, source, options.get("device", "auto"), trust, name):
+    from alasca_pl.runs.measure import measure_checkpoints
+
+    for path, outcome in measure_checkpoints(files, requests, source, device, trust, name):
         say(f"{path}: {outcome}", flush=True)
 
 

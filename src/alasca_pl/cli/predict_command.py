@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alasca_pl.cli.common import checkpoint_name, find_own_parts, flag, one_message, parse_words, quieten, words_or_help
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.files import check_new, write_atomically
 from alasca_pl.core.terminal import give, say
 
 _HELP = """\
@@ -42,29 +43,41 @@ def predict() -> None:
         if len(places) < 2:
             raise UserError("alasca-predict takes the folder of a run and images; see alasca-predict --help")
         output = Path(options["output"]) if "output" in options else None
-        if output is not None and output.exists():
-            raise UserError(f"{output} exists already; choose another output")
+        if output is not None:
+            check_new(output)
         workers = options.get("workers", "0")
         if not workers.isdecimal():
             raise UserError(f"workers={workers} is no whole number")
         trust = flag("trust", options.get("trust", "false"))
-        text = _predicted(places, options, int(workers), trust)
+        paths = _checked(places, options)
+        text = _predicted(places[0], paths, options, int(workers), trust)
         if output is None:
             give(text)
         else:
-            from alasca_pl.core.files import write_atomically
-
             write_atomically(output, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
             say(output)
 
 
-def _predicted(places: list[str], options: dict[str, str], workers: int, trust: bool) -> str:
-    from alasca_pl.runs.load import load_run
-    from alasca_pl.runs.predict import find_images, predict_images, readable
+def _checked(places: list[str], options: dict[str, str]) -> list[Path]:
+    """The images, after checking all that needs no torch."""
+    from alasca_pl.core.run_folder import find_run
+    from alasca_pl.runs.early import check_device, check_rule
+    from alasca_pl.runs.image_files import find_images
 
-    paths = find_images([Path(place) for place in places[1:]])
-    checkpoint = checkpoint_name(options)
-    run = load_run(places[0], checkpoint, trust)
+    on_corrupt = options.get("data.on_corrupt", "error")
+    if on_corrupt not in ("error", "skip"):
+        raise UserError(f"unknown data.on_corrupt={on_corrupt}; choose one of error, skip")
+    check_device(options.get("device", "auto"))
+    check_rule(options.get("rule"))
+    find_run(places[0], checkpoint_name(options))
+    return find_images([Path(place) for place in places[1:]])
+
+
+def _predicted(place: str, paths: list[Path], options: dict[str, str], workers: int, trust: bool) -> str:
+    from alasca_pl.runs.load import load_run
+    from alasca_pl.runs.predict import predict_images, readable
+
+    run = load_run(place, checkpoint_name(options), trust)
     paths, wrong = readable(paths, options.get("data.on_corrupt", "error"))
     if wrong:
         say(f"left out {len(wrong)} images that cannot be read:", *wrong, file=sys.stderr)

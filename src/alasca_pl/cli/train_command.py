@@ -38,8 +38,9 @@ from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.overrides import option_name, passed_on, quoted
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.terminal import say, say_text
-from alasca_pl.runs.early import check_devices, check_early
+from alasca_pl.runs.early import check_devices, check_early, check_free
 from alasca_pl.sweeps.process import job_environment
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,12 @@ def _train(cfg: DictConfig) -> float | None:
         folder = Path(composed.run_dir).expanduser().absolute()
         check_early(config)
         check_devices(config)
+        overrides = given_overrides("task")
+        names = [option_name(item) for item in given_overrides("hydra")]
+        # Besides the option that keeps Hydra from making it, nobody has chosen the folder.
+        own_folder = names.count("hydra.run.dir") > 1
+        if own_folder and os.environ.get("LOCAL_RANK", "0") == "0":
+            check_free(RunFolder(folder), Path(config["ckpt_path"]) if config["ckpt_path"] else None)
         if os.environ.get("LOCAL_RANK", "0") == "0":
             slow = "" if is_compiled("torch") else ", which may take a minute because it is not compiled yet"
             say(f"alasca-train: loading PyTorch{slow} ...", file=sys.stderr, flush=True)
@@ -101,10 +108,6 @@ def _train(cfg: DictConfig) -> float | None:
         from alasca_pl.runs import training_run as runs
 
         quieten()
-        overrides = given_overrides("task")
-        names = [option_name(item) for item in given_overrides("hydra")]
-        # Besides the option that keeps Hydra from making it, nobody has chosen the folder.
-        own_folder = names.count("hydra.run.dir") > 1
         about = about_run(composed, config, overrides, config_dirs())
         run = runs.prepare(config, folder, about, recompose, is_new=not own_folder)
         # Processes that Lightning starts get these arguments, too, and must find the same folder.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from alasca_pl.core.checksum import check
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.run_folder import find_checkpoint
 from alasca_pl.core.types import DataFacts
 
 CHECKPOINT_KEY = "alasca_pl"
@@ -28,8 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If the file does not exist, does not have its checksum, is damaged, or was not written by this package.
     """
-    if not path.is_file():
-        raise UserError(f"no checkpoint {path}; give ckpt_path=RUN/checkpoints/last.ckpt of an existing run")
+    path = find_checkpoint(path)
     try:
         checkpoint, is_checked = _load(path)
     # Damaged files make the reader raise errors of many types.

@@ -75,6 +75,12 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.close(folder)
 
 
+def check_new(file: Path) -> None:
+    """Raise ``UserError`` if a file to be written exists: nothing is overwritten."""
+    if file.exists():
+        raise UserError(f"{file} exists already; choose another output")
+
+
 def check_empty(folder: Path) -> None:
     """Raise ``UserError`` if there is something in a folder to be written to: nothing is overwritten."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

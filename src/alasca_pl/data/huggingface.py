@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from alasca_pl.core.extras import is_installed
 from alasca_pl.data.images import LazyImages
 from alasca_pl.data.names import name_some
 from alasca_pl.data.samples import ImageFiles, RawData
@@ -135,12 +136,12 @@ def read_huggingface(
 
 
 def _load(path: str, name: str | None, revision: str | None) -> dict[str, Any]:
-    try:
-        import datasets
-    except ImportError as error:
+    if not is_installed("datasets"):
         raise ImportError(
             "this data set needs the library datasets; install it with pip install 'alasca-pl[huggingface]'"
-        ) from error
+        )
+    import datasets
+
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not any((folder / file).is_file() for file in ("dataset_dict.json", "state.json")):

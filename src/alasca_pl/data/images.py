@@ -60,6 +60,12 @@ class ImageError(ValueError):
         super().__init__(message)
         self.reason = reason or message
 
+    @classmethod
+    def text_of(cls, error: Exception) -> str:
+        """The message alone; from a worker it comes with that process's traceback in front."""
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return last.removeprefix(f"{cls.__module__}.{cls.__qualname__}: ")
+
 
 class LazyImages(ABC):
     """Images by position, decoded on demand. Objects can be sent to spawned processes.

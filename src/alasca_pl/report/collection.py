@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import Unchained, UserError
 from alasca_pl.core.experiment import identity
 from alasca_pl.core.metric_names import TEST, VAL, accuracy
 from alasca_pl.core.terminal import aligned, printable
@@ -152,7 +152,8 @@ def load_runs(*places: str | Path) -> Runs:
     Raises:
         UserError: If a place does not exist or holds no run.
     """
-    return Runs(find_runs(places))
+    with Unchained():
+        return Runs(find_runs(places))
 
 
 def _last(run: SavedRun) -> Mapping[str, float]:

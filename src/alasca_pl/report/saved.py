@@ -135,6 +135,19 @@ def find_runs(places: Sequence[str | Path]) -> Found:
     return found
 
 
+def records_in(place: str) -> list[Path]:
+    """Files of the records of all runs in a place, see ``find_runs``.
+
+    Raises:
+        UserError: If there is none.
+    """
+    name = RunFolder("").record.name
+    records = [record for path in paths_of(place) for record in sorted(path.rglob(name))]
+    if not records:
+        raise UserError(f"{place} holds no run: there is no {name} in it")
+    return records
+
+
 def paths_of(place: str) -> list[Path]:
     """What a place stands for: itself, a sweep by its name, or what a pattern matches.
 

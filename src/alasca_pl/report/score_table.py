@@ -126,6 +126,12 @@ class ScoreRows:
         return cls(tuple(map(_without_mark, row_keys)), tuple(map(_without_mark, col_keys)), rows)
 
 
+def rows_file(places: Sequence[str | Path]) -> Path | None:
+    """The one file with rows, if places name that and no runs."""
+    file = Path(places[0]) if len(places) == 1 else None
+    return file if file is not None and file.suffix == ".csv" and file.is_file() else None
+
+
 def write_comparison(
     scores: ScoreRows, default: str, about: Mapping[str, str], left_out: Sequence[str] = (), pictures: bool = True
 ) -> Document:

@@ -16,13 +16,14 @@ from alasca_pl.audit.audit import FILE, Audit, LabelledSplit
 from alasca_pl.audit.count import estimate, total
 from alasca_pl.audit.page import Thumbnail, render_page
 from alasca_pl.audit.planted import CAUTION, Recall, recall_of_planted
+from alasca_pl.audit.request import check_request
 from alasca_pl.audit.sample import draw_sample
 from alasca_pl.audit.scores import DEFAULT, score_names, suspicion
 from alasca_pl.audit.second import SecondScores
 from alasca_pl.audit.suspects import HEADS, find_suspects
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import Unchained, UserError
 from alasca_pl.core.evidence import Evidence
-from alasca_pl.core.files import check_empty, write_atomically
+from alasca_pl.core.files import write_atomically
 from alasca_pl.core.progress import tracked
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.sample_file import SampleFile
@@ -35,7 +36,7 @@ from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.runs.load import LoadedRun, open_checkpoint
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.runs.retrain import retrain_command
-from alasca_pl.runs.second import check_tools, second_scores
+from alasca_pl.runs.second import second_scores
 from alasca_pl.runs.stored import data_of, device_of
 
 PAGE = "audit.html"
@@ -104,31 +105,30 @@ def audit_run(
         >>> sorted(file.name for file in result.files)[:3]
         ['audit.html', 'audit.npz', 'clean.npz']
     """
-    run_folder = RunFolder(folder)
-    target = Path(output).expanduser() if output is not None else run_folder.path / "audit"
-    check_empty(target)
-    place = device_of(device)
-    files = {"train": _samples(run_folder)}
-    if score not in score_names(files["train"]):
-        raise UserError(f"unknown score {score!r}; choose one of {', '.join(score_names(files['train']))}")
-    own = [name for name in second if name in score_names(files["train"])]
-    tools = [name for name in second if name not in own]
-    check_tools(tools, folds, choices=score_names(files["train"]))
-    run = open_checkpoint(run_folder.last, trust)
-    data = data_of(run, source)
-    _check_samples(files["train"], data.noisy_labels, run_folder)
-    files["train"].evidence[HEADS] = _predictions(run, data, "train", place, None)
-    if data.val_labels is not None:
-        files["val"] = _validation_file(run, data, data.val_labels, place)
-    audit = _judge(files, data, run_folder, score, sample)
-    found = second_scores(run_folder, tools, folds, source, place, trust, say) if tools else SecondScores()
-    audit = _with_second(audit, found.joined(_own_scores(files, own)))
-    recall = [] if audit.planted is None else recall_of_planted(audit.planted, len(audit.suspects) + len(audit.planted))
-    more = _needed_again(run, audit, source or {}, trust)
-    written, commands = _write(audit, data, target, shown, _remarks(recall, data), more)
-    return Result(
-        audit, written, recall, commands, shlex.join(["alasca-audit", "apply", "decisions.csv", str(target), *more])
-    )
+    with Unchained():
+        place = device_of(device)
+        request = check_request(folder, output, score, second, folds)
+        run_folder, files = request.folder, {"train": request.samples}
+        run = open_checkpoint(run_folder.last, trust)
+        data = data_of(run, source)
+        _check_samples(files["train"], data.noisy_labels, run_folder)
+        files["train"].evidence[HEADS] = _predictions(run, data, "train", place, None)
+        if data.val_labels is not None:
+            files["val"] = _validation_file(run, data, data.val_labels, place)
+        audit = _judge(files, data, run_folder, score, sample)
+        found = (
+            second_scores(run_folder, request.tools, folds, source, place, trust, say)
+            if request.tools
+            else SecondScores()
+        )
+        audit = _with_second(audit, found.joined(_own_scores(files, request.own)))
+        recall = (
+            [] if audit.planted is None else recall_of_planted(audit.planted, len(audit.suspects) + len(audit.planted))
+        )
+        more = _needed_again(run, audit, source or {}, trust)
+        written, commands = _write(audit, data, request.target, shown, _remarks(recall, data), more)
+        apply = shlex.join(["alasca-audit", "apply", "decisions.csv", str(request.target), *more])
+        return Result(audit, written, recall, commands, apply)
 
 
 def _needed_again(run: LoadedRun, audit: Audit, source: Mapping[str, Any], trust: bool) -> list[str]:
@@ -137,18 +137,6 @@ def _needed_again(run: LoadedRun, audit: Audit, source: Mapping[str, Any], trust
         return []
     foreign = trust and (run.record is None or needs_trust(run.record.overrides, run.record.config_dirs))
     return [*(f"data.{name}={value}" for name, value in source.items()), *(["trust=true"] if foreign else [])]
-
-
-def _samples(folder: RunFolder) -> SampleFile:
-    if not folder.samples.is_file():
-        raise UserError(
-            f"{folder.path} has no {folder.samples.name}: the run has not ended, was trained by an earlier version, or with "
-            "report.samples=false"
-        )
-    try:
-        return SampleFile.load(folder.samples)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _check_samples(file: SampleFile, labels: NoisyLabels, folder: RunFolder) -> None:
@@ -295,7 +283,7 @@ def _write(
 def write_labels(
     audit: Audit, data: NoisyDataModule | None, labels: dict[str, npt.NDArray[np.int64]], path: Path
 ) -> tuple[Path, str]:
-    """Write labels in a form that can be trained on: a csv for images in files, else an npz with the images.
+    """Write labels in a form that can be trained on, see ``tables.label_file``.
 
     Args:
         audit: The audit.
@@ -306,14 +294,11 @@ def write_labels(
     Returns:
         The file and the command that trains on it.
     """
+    file = tables.label_file(audit, path)
     if audit.root is not None:
-        file = path.with_suffix(".csv")
         tables.write_text(file, tables.label_table(audit.splits, labels, audit.class_names))
         return file, retrain_command(audit.run, "csv", file, audit.root)
     assert data is not None
-    file = path.with_suffix(".npz")
-    if file.exists():
-        raise UserError(f"{file} exists already; choose another one with output=...")
     arrays: dict[str, Any] = {"class_names": np.array(audit.class_names, dtype=np.str_)}
     for name in tables.SPLITS:
         if name not in labels:

@@ -1,8 +1,7 @@
-"""Whether a run may use its folder, and whether a checkpoint belongs to it."""
+"""Whether a checkpoint belongs to a run."""
 
 import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from alasca_pl.build.make import Config
@@ -15,39 +14,6 @@ from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.runs.fits import rows_of
 from alasca_pl.runs.resume import needs_trust
 from alasca_pl.training.callbacks.early_end import EarlyEnd
-
-
-def check_folder(folder: RunFolder, checkpoint: Path | None, config: Config) -> RunRecord | None:
-    """Return the record of the run that is resumed or started again, or None.
-
-    Raises:
-        UserError: If the folder holds another run, or files that a run would overwrite.
-    """
-    elsewhere = "choose another folder with hydra.run.dir=..."
-    if not folder.record.is_file():
-        there = folder.would_overwrite()
-        if there:
-            raise UserError(f"{folder.path} holds {', '.join(there)}, which a run would overwrite; {elsewhere}")
-        return None
-    try:
-        record = RunRecord.read(folder.record)
-    except UserError as error:
-        raise UserError(f"{error}; {elsewhere}") from error
-    if checkpoint is not None and checkpoint.resolve().parent == folder.checkpoints.resolve():
-        if checkpoint.name != folder.last.name:
-            raise UserError(
-                f"going on from {checkpoint.name} in its own folder would overwrite what came after it; "
-                f"go on with ckpt_path={folder.last}, or give the branch a folder of its own with hydra.run.dir=..."
-            )
-        return record
-    if record.status == "finished":
-        longer = f", or train that run longer with ckpt_path={folder.path} epochs=..." if folder.last.is_file() else ""
-        raise UserError(f"{folder.path} already holds a finished run; {elsewhere}{longer}")
-    if checkpoint is None and not folder.last.is_file() and not differing_keys(record.config, config):
-        # The lock is ours, so nobody trains it any more; there is nothing to lose.
-        return record
-    way_on = f"go on with ckpt_path={folder.last} or " if folder.last.is_file() else ""
-    raise UserError(f"{folder.path} already holds a run with status {record.status!r}; {way_on}{elsewhere}")
 
 
 def check_config(old: Config, new: Config, recompose: Callable[[], Mapping[str, Any] | None] | None = None) -> None:

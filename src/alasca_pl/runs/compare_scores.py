@@ -21,7 +21,7 @@ from alasca_pl.report.keys import RULE, text_of
 from alasca_pl.report.question import Question
 from alasca_pl.report.render import csv_table, markdown
 from alasca_pl.report.saved import Found, SavedRun, find_runs
-from alasca_pl.report.score_table import MEASURES, ScoreRow, ScoreRows, write_comparison
+from alasca_pl.report.score_table import MEASURES, ScoreRow, ScoreRows, rows_file, write_comparison
 from alasca_pl.runs.second import known_second
 
 ROWS = "scores.csv"
@@ -106,8 +106,9 @@ def compare_scores(
         >>> {"margin", "last_loss"} <= set(compared.rows.scores)
         True
     """
-    if len(places) == 1 and Path(places[0]).suffix == ".csv" and Path(places[0]).is_file():
-        return Comparison(ScoreRows.from_csv(Path(places[0])))
+    file = rows_file(places)
+    if file is not None:
+        return Comparison(ScoreRows.from_csv(file))
     if RULE in question.keys:
         raise UserError(f"{RULE} can be neither a row nor a column here: scores of labels have no rule of prediction")
     found = find_runs(places)

@@ -9,10 +9,11 @@ from rich.text import Text
 from torchmetrics.classification import MulticlassAccuracy
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.files import write_json
+from alasca_pl.core.files import check_new, write_json
 from alasca_pl.core.progress import tracked
-from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.run_folder import find_checkpoint
 from alasca_pl.report.summary import HEADS
+from alasca_pl.runs.early import no_split
 from alasca_pl.runs.load import open_checkpoint
 from alasca_pl.runs.stored import data_of, device_of
 from alasca_pl.training.accuracy import SplitAccuracy
@@ -44,15 +45,14 @@ def evaluate_checkpoint(
     Raises:
         UserError: If an argument is wrong, or checkpoint and data do not fit each other.
     """
-    if output is not None and output.exists():
-        raise UserError(f"{output} exists already; choose another output")
-    checkpoint = RunFolder.checkpoint_at(checkpoint)
+    if output is not None:
+        check_new(output)
+    checkpoint = find_checkpoint(checkpoint)
     target = device_of(device)
     run = open_checkpoint(checkpoint, trust)
     data = data_of(run, source)
     if split not in data.sizes:
-        others = " or ".join(f"split={name}" for name in sorted(data.sizes, key=lambda name: name == "train"))
-        raise UserError(f"the data {data.name} have no split {split!r}; give {others}")
+        raise UserError(no_split(split, data.name, data.sizes))
     batches = data.eval_batches(split)
     module = run.module.to(target)
     num_classes = run.facts.num_classes

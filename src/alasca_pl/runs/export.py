@@ -1,7 +1,6 @@
 """A run as one file that needs nothing of this package: pixels in, probabilities out."""
 
 import contextlib
-import importlib
 import io
 import json
 import logging
@@ -18,6 +17,7 @@ import torch
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import write_atomically
 from alasca_pl.runs.classifier import Classifier
+from alasca_pl.runs.early import check_export
 
 if TYPE_CHECKING:
     from alasca_pl.runs.load import LoadedRun
@@ -80,15 +80,8 @@ def export_run(
         >>> program.module()(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).shape
         torch.Size([5, 10])
     """
-    forms = {"onnx": (_onnx, ".onnx"), "torch": (_torch, ".pt2")}
-    if form not in forms:
-        raise UserError(f"unknown form {form!r}; choose one of {', '.join(forms)}")
-    make, suffix = forms[form]
-    path = run.folder / f"model{suffix}" if output is None else Path(output).expanduser()
-    if path.exists():
-        raise UserError(f"{path} exists already; choose another output")
-    if form == "onnx":
-        _require("onnx", "onnxscript", "onnxruntime")
+    path = check_export(run.folder, form, output, rule)
+    make = {"onnx": _onnx, "torch": _torch}[form]
     classifier = run.classifier(rule).cpu()
     about = _about(run, classifier)
     generator = torch.Generator().manual_seed(0)
@@ -171,19 +164,6 @@ def _any_number() -> tuple[dict[int, Any]]:
 
 def _difference(classifier: Classifier, images: torch.Tensor, check: Check) -> float:
     return float(np.abs(check(images.numpy()) - classifier(images).numpy()).max())
-
-
-def _require(*names: str) -> None:
-    missing = []
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            missing.append(name)
-    if missing:
-        raise UserError(
-            f"onnx needs {', '.join(missing)}; install what is missing with pip install 'alasca-pl[export]'"
-        )
 
 
 @contextlib.contextmanager

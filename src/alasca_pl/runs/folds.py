@@ -156,9 +156,3 @@ def _announcement(run: LoadedRun, missing: int, count: int) -> str:
         total = missing * seconds * (count - 1) / count
         text += f", about {max(1, round(total / 60)):,} min if this machine is as fast as that of the run"
     return f"{text}; finished ones are kept in {RunFolder(run.folder).folds}"
-
-
-def check_folds(count: int) -> None:
-    """Raise ``UserError`` unless there may be so many folds."""
-    if count == 1 or not 0 <= count <= 100:
-        raise UserError(f"folds={count} must be 0, for the final network alone, or a whole number from 2 to 100")

@@ -13,11 +13,11 @@ from alasca_pl.build.make import Config
 from alasca_pl.build.module import build_module
 from alasca_pl.build.trust import refuse_foreign_targets
 from alasca_pl.core.checkpoint import CHECKPOINT_KEY, facts_of, read_checkpoint
-from alasca_pl.core.errors import UserError
+from alasca_pl.core.errors import Unchained, UserError
 from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.rows import Row, read_rows
-from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.run_folder import RunFolder, find_checkpoint, find_run
 from alasca_pl.core.types import DataFacts
 from alasca_pl.models.network import Network
 from alasca_pl.runs.fits import check_weights
@@ -80,7 +80,8 @@ class LoadedRun:
         Raises:
             UserError: If type, shape or range is another.
         """
-        pixels = as_pixels(images, self.facts.image_shape[0], scaled)
+        with Unchained():
+            pixels = as_pixels(images, self.facts.image_shape[0], scaled)
         return Normalise(self.facts.mean, self.facts.std).to(pixels.device)(pixels)
 
     def predict(
@@ -94,7 +95,8 @@ class LoadedRun:
         """Classify images, given as pixels or as paths of files; see ``predict_images``."""
         from alasca_pl.runs.predict import predict_images
 
-        return predict_images(self, images, batch_size, device, num_workers, rule)
+        with Unchained():
+            return predict_images(self, images, batch_size, device, num_workers, rule)
 
     def classifier(self, rule: str | None = None) -> "Classifier":
         """A plain module from pixels, uint8 (B, C, H, W), to probabilities (B, K), to be traced or exported.
@@ -112,14 +114,16 @@ class LoadedRun:
         from alasca_pl.runs.classifier import Classifier, chosen_rule
 
         networks: list[Network] = list(self.module.method.networks)  # type: ignore[arg-type]
-        chosen = chosen_rule(self.module, rule)
+        with Unchained():
+            chosen = chosen_rule(self.module, rule)
         return Classifier(networks, self.facts.mean, self.facts.std, chosen, self.module.predict_average)
 
     def export(self, form: str, output: str | Path | None = None, rule: str | None = None) -> "Exported":
         """Write the run as one file that needs nothing of this package; see ``export_run``."""
         from alasca_pl.runs.export import export_run
 
-        return export_run(self, form, output, rule)
+        with Unchained():
+            return export_run(self, form, output, rule)
 
 
 def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) -> LoadedRun:
@@ -147,12 +151,13 @@ def load_run(folder: str | Path, checkpoint: str = "last", trust: bool = False) 
         >>> run.record.status, len(run.history) == run.epoch + 1
         ('finished', True)
     """
-    return open_checkpoint(RunFolder(folder).checkpoint(checkpoint), trust)
+    with Unchained():
+        return open_checkpoint(find_run(folder, checkpoint), trust)
 
 
 def open_checkpoint(path: Path, trust: bool = False) -> LoadedRun:
     """Open the run that a checkpoint belongs to, or a run's folder with its last one; see ``load_run``."""
-    path = RunFolder.checkpoint_at(path)
+    path = find_checkpoint(path)
     content = read_checkpoint(path)
     config: Config = content[CHECKPOINT_KEY]["config"]
     if not trust:

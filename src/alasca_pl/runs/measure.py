@@ -1,7 +1,6 @@
 """Norms of a checkpoint's representations and of their Jacobians."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,93 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from alasca_pl.core.errors import UserError
-from alasca_pl.core.measurement import KINDS, Measurement
+from alasca_pl.core.measurement import Measurement
 from alasca_pl.core.progress import tracked
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.seeds import generator
 from alasca_pl.data.datamodule import NoisyDataModule
-from alasca_pl.report.saved import paths_of
+from alasca_pl.runs.early import no_split
 from alasca_pl.runs.jacobian import estimated_jacobian_norms, jacobian_norms
 from alasca_pl.runs.load import LoadedRun, open_checkpoint
+from alasca_pl.runs.measure_request import Request, refuse_other
 from alasca_pl.runs.stored import data_of, device_of
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to measure and how.
-
-    Attributes:
-        what: ``jacobian`` or ``norms``.
-        checkpoint: ``last`` or ``best``.
-        split: ``train``, ``val``, ``test`` or a further test split.
-        of: ``features``, the vectors before the main head, or its ``logits``.
-        samples: Size of the random subset, the same in all runs with as many samples; None for all. By default 1,000 for
-            Jacobians, all for norms.
-        probes: Of Hutchinson's estimator; None computes Jacobians exactly.
-        batch_size: Images at once.
-
-    Raises:
-        UserError: If a value is outside its range.
-    """
-
-    what: str = "jacobian"
-    checkpoint: str = "last"
-    split: str = "train"
-    of: str = "features"
-    samples: int | None = None
-    probes: int | None = None
-    batch_size: int = 100
-
-    def __post_init__(self) -> None:
-        for name, value, known in (("what", self.what, KINDS), ("of", self.of, ("features", "logits"))):
-            if value not in known:
-                raise UserError(f"unknown {name}={value}; choose one of {', '.join(known)}")
-        for name, number in (("samples", self.samples), ("probes", self.probes), ("batch_size", self.batch_size)):
-            if number is not None and number < 1:
-                raise UserError(f"{name} must be at least 1, got {number}")
-        if self.probes is not None and self.what != "jacobian":
-            raise UserError(f"probes={self.probes} is for what=jacobian only")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides the values, as it is kept with them."""
-        settings = {"checkpoint": self.checkpoint, "split": self.split, "of": self.of, "samples": self.samples}
-        if self.what == "jacobian":
-            settings |= {"estimator": "exact" if self.probes is None else "hutchinson", "probes": self.probes}
-        return settings
-
-
-def checkpoints_in(places: Sequence[str], checkpoint: str) -> tuple[list[Path], list[str]]:
-    """Checkpoints of all runs in some places.
-
-    Args:
-        places: Folders of runs, folders that hold some, names of sweeps, or patterns with ``*``.
-        checkpoint: Name of the checkpoint.
-
-    Returns:
-        The files, and the names of runs that have none.
-
-    Raises:
-        UserError: If there is no run at a place, or no checkpoint at all.
-    """
-    found: dict[Path, None] = {}
-    lacking = []
-    for place in places:
-        paths = paths_of(place)
-        records = [record for path in paths for record in sorted(path.rglob(RunFolder("").record.name))]
-        if not records:
-            raise UserError(f"{place} holds no run: there is no {RunFolder('').record.name} in it")
-        for record in records:
-            file = RunFolder(record.parent).checkpoint(checkpoint)
-            if file.is_file():
-                found[file] = None
-            else:
-                lacking.append(str(record.parent))
-    if not found:
-        raise UserError(
-            f"no run in {', '.join(places)} has the checkpoint {checkpoint}.ckpt; was it pruned, or were only records imported?"
-        )
-    return list(found), lacking
 
 
 def measure_checkpoints(
@@ -128,9 +50,9 @@ def measure_checkpoints(
         run = open_checkpoint(file, trust)
         open_requests = []
         for request in requests:
-            path = folder.measured / f"{name or request.what}.json"
+            path = request.file(folder, name)
             if path.is_file():
-                _refuse_other(path, request, run.epoch)
+                refuse_other(path, request, run.epoch)
                 yield path, "there already"
             else:
                 open_requests.append((path, request))
@@ -155,7 +77,7 @@ def measure(run: LoadedRun, data: NoisyDataModule, request: Request) -> Measurem
         UserError: If there is no such split.
     """
     if request.split not in data.sizes:
-        raise UserError(f"no split {request.split!r}; choose one of {', '.join(data.sizes)}")
+        raise UserError(no_split(request.split, data.name, data.sizes))
     chosen = _subset(data.sizes[request.split], request)
     networks: list[nn.Module] = list(run.module.method.networks)
     device = next(networks[0].parameters()).device
@@ -177,17 +99,6 @@ def measure(run: LoadedRun, data: NoisyDataModule, request: Request) -> Measurem
         values=values,
         class_names=list(run.facts.class_names),
     )
-
-
-def _refuse_other(path: Path, request: Request, epoch: int) -> None:
-    there = Measurement.read(path)
-    its, wanted = ({"what": each.what, **each.settings} for each in (there, request))
-    wanted["epoch"] = epoch
-    if its != wanted:
-        differing = [name for name in {**its, **wanted} if its.get(name) != wanted.get(name)]
-        raise UserError(
-            f"{path} is there with other settings ({', '.join(differing)}); give this measurement a name of its own with name=..."
-        )
 
 
 def _subset(size: int, request: Request) -> Tensor | None:

@@ -16,7 +16,7 @@ from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.progress import tracked
 from alasca_pl.data.decode import find_corrupt
 from alasca_pl.data.eval_batches import EvalFiles
-from alasca_pl.data.images import EXTENSIONS, PathImages
+from alasca_pl.data.images import ImageError, PathImages
 from alasca_pl.data.names import name_some
 from alasca_pl.data.views import SMALL, make_view
 from alasca_pl.runs.classifier import chosen_rule, probabilities
@@ -78,6 +78,11 @@ def predict_images(
     Raises:
         UserError: If the rule does not fit, there are no images, one cannot be read, or their shape is another than the run's.
     """
+    if isinstance(images, str | Path):
+        raise UserError(f"images are a list of paths, or pixels, got the one path {str(images)!r}")
+    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}, got {value}")
     if not len(images):
         raise UserError("there are no images to classify")
     place = device_of(device)
@@ -95,8 +100,8 @@ def predict_images(
     except UserError:
         raise
     except (ValueError, OSError) as error:
-        # A damaged image, or one too thin to be scaled; from a worker with its traceback in front.
-        raise UserError(str(error).strip().splitlines()[-1]) from error
+        # A damaged image, or one too thin to be scaled.
+        raise UserError(ImageError.text_of(error)) from error
     joined = torch.cat(scores)
     return Predictions(joined.argmax(dim=1).numpy(), probabilities(joined, average).numpy(), run.facts.class_names)
 
@@ -148,8 +153,6 @@ def readable(paths: Sequence[Path], on_corrupt: str = "error") -> tuple[list[Pat
     Raises:
         UserError: If some cannot be read and none may be left out, or none is left.
     """
-    if on_corrupt not in ("error", "skip"):
-        raise UserError(f"unknown data.on_corrupt={on_corrupt}; choose one of error, skip")
     images = PathImages("/", [str(path.expanduser().absolute()) for path in paths])
     try:
         corrupt = dict(find_corrupt(images))
@@ -161,29 +164,3 @@ def readable(paths: Sequence[Path], on_corrupt: str = "error") -> tuple[list[Pat
         way_out = "; data.on_corrupt=skip leaves them out" if kept else ""
         raise UserError(f"{len(wrong)} of {len(paths)} images cannot be read: {name_some(wrong)}{way_out}")
     return kept, wrong
-
-
-def find_images(places: Sequence[Path]) -> list[Path]:
-    """Image files: those given, and all below given folders, in the order of their names; hidden files are left out.
-
-    Raises:
-        UserError: If a place does not exist, or a folder holds no image.
-    """
-    found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            inside = [
-                path
-                for path in sorted(place.rglob("*"))
-                if path.suffix.lower() in EXTENSIONS
-                and path.is_file()
-                and not any(part.startswith(".") for part in path.relative_to(place).parts)
-            ]
-            if not inside:
-                raise UserError(f"no image in {place}; images end in {', '.join(sorted(EXTENSIONS))}")
-            found += inside
-        elif place.is_file():
-            found.append(place)
-        else:
-            raise UserError(f"no file or folder {place}")
-    return found

@@ -22,16 +22,16 @@ from alasca_pl.core.folder_lock import FolderLock
 from alasca_pl.core.interrupts import postponed
 from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.record import DataRecord, NoiseRecord, RunRecord, now
-from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.core.run_folder import RunFolder, find_checkpoint
 from alasca_pl.core.threads import choose_threads, pass_on
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.views import SMALL
 from alasca_pl.models.network import Network
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.runs import environment
-from alasca_pl.runs.checks import check_config, check_data, check_epochs, check_folder
+from alasca_pl.runs.checks import check_config, check_data, check_epochs
 from alasca_pl.runs.digests import flop_counts, parameter_counts, split_digest, weights_digest
-from alasca_pl.runs.early import check_early
+from alasca_pl.runs.early import check_early, check_folder
 from alasca_pl.runs.fits import check_progress, rows_of
 from alasca_pl.training.module import NoisyLabelModule
 
@@ -104,7 +104,7 @@ def prepare(
 def _prepare(
     config: Config, run_folder: RunFolder, about: dict[str, Any], lock: FolderLock | None, recompose: Recompose | None
 ) -> Run:
-    checkpoint = RunFolder.checkpoint_at(config["ckpt_path"]) if config["ckpt_path"] else None
+    checkpoint = find_checkpoint(config["ckpt_path"]) if config["ckpt_path"] else None
     # The run must find its data again from any folder.
     config = absorb_files(absolute_paths(config))
     previous = check_folder(run_folder, checkpoint, config) if _rank() == 0 else None

@@ -2,26 +2,24 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from alasca_pl.audit.second import CLEANLAB, FINE, Array, SecondScores, check_cleanlab, cleanlab_scores, names_from
+from alasca_pl.audit.second import CLEANLAB, FINE, Array, SecondScores, check_tools, cleanlab_scores, names_from
 from alasca_pl.build.make import make
-from alasca_pl.core.errors import UserError
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.scan import ScanRequest
 from alasca_pl.core.types import Progress
 from alasca_pl.data.datamodule import NoisyDataModule
-from alasca_pl.runs.folds import check_folds, mean_probs, out_of_fold_probs, scan
+from alasca_pl.runs.folds import mean_probs, out_of_fold_probs, scan
 from alasca_pl.runs.load import LoadedRun, open_checkpoint
 from alasca_pl.runs.stored import data_of
 
 log = logging.getLogger(__name__)
 
-TOOLS = (CLEANLAB, FINE)
 _FINE = {
     "_target_": "alasca_pl.methods.fine.FineSelector",
     "warmup_epochs": 0,
@@ -51,7 +49,7 @@ def second_scores(
 
     Args:
         folder: The run's folder.
-        tools: Some of ``TOOLS``.
+        tools: Some of ``audit.second.TOOLS``.
         folds: Number of folds for out-of-fold probabilities beside those of the final network; 0 for none. They train a
             network per fold, see ``train_folds``.
         source: See ``data_of``.
@@ -87,18 +85,6 @@ def second_scores(
                 known = known.joined(SecondScores({"val": scores}, {"val": {folds: known.counts["val"][0]}}))
         known.save(folder.second, _digest(folder))
     return known.only(asked)
-
-
-def check_tools(tools: Sequence[str], folds: int = 0, choices: Iterable[str] = ()) -> None:
-    """Raise ``UserError`` unless all tools are known and installed, and there may be so many folds."""
-    unknown = [tool for tool in tools if tool not in TOOLS]
-    if unknown:
-        raise UserError(f"unknown second score {unknown[0]!r}; choose from {', '.join((*TOOLS, *choices))}")
-    check_folds(folds)
-    if folds and CLEANLAB not in tools:
-        raise UserError(f"folds={folds} is for with={CLEANLAB}; give both")
-    if CLEANLAB in tools:
-        check_cleanlab()
 
 
 def _digest(folder: RunFolder) -> str:

@@ -7,6 +7,7 @@ import torch
 from alasca_pl.build.data import build_data
 from alasca_pl.core.errors import UserError
 from alasca_pl.data.datamodule import NoisyDataModule
+from alasca_pl.runs.early import check_device
 from alasca_pl.runs.load import LoadedRun
 
 
@@ -38,8 +39,7 @@ def device_of(name: str) -> torch.device:
     Raises:
         UserError: If it is another name, or there is no such device.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"unknown device {name!r}; choose one of auto, cpu, cuda")
+    check_device(name)
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch finds no CUDA device; choose device=cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

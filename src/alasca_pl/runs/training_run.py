@@ -80,8 +80,7 @@ def _train(run: Run) -> RunRecord:
         status = "interrupted"
         raise
     except ImageError as error:
-        # From a worker it comes with that process's traceback in front.
-        problem = str(error).strip().splitlines()[-1]
+        problem = ImageError.text_of(error)
         raise UserError(f"{problem}; data.check=full finds such images before training") from error
     except MisconfigurationException as error:
         # Lightning's, of parts that do not go together.

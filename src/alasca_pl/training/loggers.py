@@ -3,6 +3,7 @@
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.extras import is_installed
 
 
 def make_tensorboard_logger(save_dir: str) -> Logger:
@@ -14,12 +15,9 @@ def make_tensorboard_logger(save_dir: str) -> Logger:
     Raises:
         UserError: If TensorBoard is not installed.
     """
-    try:
-        return TensorBoardLogger(save_dir, name="tensorboard", version="")
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "logger=tensorboard needs TensorBoard; install it with pip install 'alasca-pl[tensorboard]'"
-        ) from error
+    if not is_installed("tensorboard") and not is_installed("tensorboardX"):
+        raise UserError("logger=tensorboard needs TensorBoard; install it with pip install 'alasca-pl[tensorboard]'")
+    return TensorBoardLogger(save_dir, name="tensorboard", version="")
 
 
 def make_mlflow_logger(
@@ -35,10 +33,10 @@ def make_mlflow_logger(
     Raises:
         UserError: If MLflow is not installed.
     """
-    try:
-        import mlflow
-    except ModuleNotFoundError as error:
-        raise UserError("logger=mlflow needs MLflow; install it with pip install 'alasca-pl[mlflow]'") from error
+    if not is_installed("mlflow"):
+        raise UserError("logger=mlflow needs MLflow; install it with pip install 'alasca-pl[mlflow]'")
+    import mlflow
+
     # Lightning's own choice is a folder of files, which MLflow no longer takes.
     uri = mlflow.get_tracking_uri()
     return MLFlowLogger(experiment_name=experiment_name, run_name=run_name, tracking_uri=uri, run_id=run_id)

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.extras import is_installed
 from alasca_pl.core.metric_names import LOSS_OF_STEP, VAL
 from alasca_pl.core.paths import change_paths
 from alasca_pl.core.run_folder import RunFolder
@@ -117,10 +118,10 @@ def make_wandb_logger(
         UserError: If wandb is not installed.
     """
     # Arguments are listed one by one: a config from elsewhere must not choose the server that gets the user's key.
-    try:
-        import wandb
-    except ModuleNotFoundError as error:
-        raise UserError("logger=wandb needs wandb; install it with pip install 'alasca-pl[wandb]'") from error
+    if not is_installed("wandb"):
+        raise UserError("logger=wandb needs wandb; install it with pip install 'alasca-pl[wandb]'")
+    import wandb
+
     if group is None:
         folder = RunFolder(save_dir)
         group = folder.path.parent.name if folder.job.is_file() else "_".join(tags[:2]) or None
