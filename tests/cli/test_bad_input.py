@@ -271,7 +271,7 @@ def test_a_truncated_checkpoint_is_refused(finished, tmp_path, keep):
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
     for entry in ("train", "evaluate"):
         outcome = command(tmp_path, "ckpt_path=run/checkpoints/last.ckpt", entry=entry)
-        assert_refused(outcome, "run/checkpoints/last.ckpt", "ckpt_path=RUN/checkpoints/last.ckpt")
+        assert_refused(outcome, "run/checkpoints/last.ckpt", "there is no folder", "give the folder of a run")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-import builtins
 import io
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -206,13 +206,6 @@ def test_a_data_set_of_the_hub_is_read(monkeypatch):
 
 
 def test_without_the_library_the_way_out_is_named(monkeypatch, tmp_path):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "datasets":
-            raise ImportError("No module named 'datasets'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match=r"pip install 'alasca-pl\[huggingface\]'"):
         read_huggingface(tmp_path)
