@@ -59,12 +59,12 @@ class NoiseMonitor(L.Callback):
         labels: Labels of the training split.
 
     Attributes:
-        selector_acted: Whether a selector has given a sample another weight than 1; None if steps before a resume were not
-            watched.
+        selector_acted: Whether a selector has given a sample another weight than 1; None if not all steps were watched, as
+            before a resume of an earlier version's run or where training was in another process.
     """
 
     def __init__(self, labels: NoisyLabels) -> None:
-        self.selector_acted: bool | None = False
+        self.selector_acted: bool | None = None
         self._label = torch.from_numpy(labels.label)
         self._clean = None if labels.clean_label is None else torch.from_numpy(labels.clean_label)
         self._means = EpochMeans()
@@ -90,6 +90,10 @@ class NoiseMonitor(L.Callback):
         if rows is not None:
             self._losses = SampleBuffer(len(self._label), rows.shape[1], momentum=0.0)
             self._losses.set_extra_state({"rows": rows})
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.selector_acted = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
