@@ -509,6 +509,7 @@ def test_listed_stages_and_width_reach_the_heads():
         (["aux.stages=[7]"], "stage 7.*1, 2"),
         (["aux.stages=[3]"], "stage 3 carries the main head"),
         (["aux.stages=middle"], "all, last or null, got 'middle'"),
+        (["method=byot", "aux.width=7"], r"byot compares features.*aux\.width=7.*aux\.width=null"),
         (["aux.kind=foo"], "bottleneck, mlp, mlp_gap_first, residual, depthwise, got 'foo'"),
         (["model.init=zeros"], "library, kaiming, torch, got 'zeros'"),
         (["model.norm=layer"], "batch, group, got 'layer'"),

@@ -145,7 +145,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_asks_for_heads_and_refuses_other_widths(generator: torch.Generator):
-    assert SelfDistillation().needs == {"aux_logits"}
+    assert SelfDistillation().needs == {"aux_logits", "aux_features"}
     output = make_output(generator)._replace(features=torch.zeros(3, 7))
     with pytest.raises(ValueError, match=r"width 5.* 7; .*aux\.width=null"):
         SelfDistillation()(view_of(output, Targets.unmixed(torch.tensor([0, 3, 2]), torch.arange(3))))

@@ -133,6 +133,8 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     if "norm_outputs" in needs:
         for network in networks:
             network.enable_norm_outputs()
+    if "aux_features" in needs:
+        _check_width(config, networks[0].feature_size, needs["aux_features"])
     if "aux_logits" in needs:
         _attach_heads(config, facts, dict(enumerate(networks)), needs["aux_logits"])
     elif config["aux"]["stages"]:
@@ -317,6 +319,15 @@ def _attach_heads(
                 )
                 initialise(heads[stage], config["model"]["init"])
         network.attach(heads)
+
+
+def _check_width(config: Config, width: int, asker: str) -> None:
+    own = config["aux"]["width"]
+    if own not in (None, width):
+        raise UserError(
+            f"{asker} compares features of the heads with those of the main head, {width} wide; aux.width={own} makes them "
+            "another width, set aux.width=null"
+        )
 
 
 def resolve_stages(stages: Literal["all", "last"] | int | Sequence[int] | None, count: int) -> list[int]:

@@ -21,7 +21,8 @@ class Part(nn.Module):
     """
 
     needs: frozenset[str] = frozenset()
-    """Optional fields of ``NetworkOutput`` that it needs: ``aux_logits`` (with ``aux_features``), ``norm_outputs``."""
+    """Optional fields of ``NetworkOutput`` that it needs: ``aux_logits``, ``aux_features`` (as wide as ``features``),
+    ``norm_outputs``."""
 
     def confidence(self, label: Tensor) -> Tensor | None:
         """Score each given label as the part sees it now, for monitoring.

@@ -56,7 +56,7 @@ class SelfDistillation(Regularizer):
         tensor([1.9232, 2.8232])
     """
 
-    needs = frozenset({"aux_logits"})
+    needs = frozenset({"aux_logits", "aux_features"})
 
     def __init__(
         self,
