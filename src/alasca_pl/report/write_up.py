@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from alasca_pl.core.metric_names import VAL, MetricName
 from alasca_pl.report.compare import Comparison, against_one, base_row, gains, overall_gains, without_base
-from alasca_pl.report.costs import costs
 from alasca_pl.report.comparison_tables import CONDITIONS, differences, failed_conditions, how_to_read
+from alasca_pl.report.costs import costs
 from alasca_pl.report.document import Block, Code, Document, Items, Section, Table, Text
 from alasca_pl.report.grid import Grid, Label, build_grid, label_text
 from alasca_pl.report.keys import text_of
