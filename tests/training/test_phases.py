@@ -136,7 +136,7 @@ def test_a_part_that_the_network_lacks_is_refused_before_training():
         "renew": ["last_stage"],
         "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": -1.0},
     }
-    with pytest.raises(UserError, match="learning rate"):
+    with pytest.raises(UserError, match=r"phases\.refine\.optimizer\.lr"):
         build_module(config, facts_for())
 
 
