@@ -40,6 +40,14 @@ _NO_RUN = {
 }
 _OF_RUNS = {"predict": ["a.png"], "export": ["torch"], "audit": []}
 _WRONG = {
+    "train lr=0.1": "there is no option lr (did you mean optim.lr?)",
+    "train criterion.temperature=2": "+criterion.temperature=... would add it",
+    "train momentum=0": "there is no option momentum (did you mean optim.momentum or regularizers.alasca.momentum?)",
+    "train data=folder data.root=images root=images": "there is no option root (did you mean data.root?)",
+    "train data=folder images": "images is no option; options are of the form NAME=VALUE; data=folder data.root=images",
+    "train data=images": "webvision; data=folder data.root=images takes the images in that folder",
+    "train run": "run is no option; options are of the form NAME=VALUE; ckpt_path=run names that run",
+    "train fast": "fast is no option; options are of the form NAME=VALUE",
     "predict run a.png checkpoint=best": "best.ckpt; the run has last",
     "predict run b.png": "no file or folder b.png",
     "predict run empty": "no image in empty",
@@ -73,6 +81,7 @@ _WRONG = {
     "audit run folds=3": "folds=3 is for with=cleanlab; give both",
     "audit run output=empty": "empty exists and is not empty",
     "audit run device=gpu": "unknown device 'gpu'",
+    "audit images": "images holds no run; alasca-audit data=folder data.root=images trains on the images in it, and audits them",
     "audit unscored": "unscored has no samples.npz",
     "audit data=digits with=cleanlab": "with=cleanlab needs cleanlab",
     "audit data=digits score=margn": "unknown score 'margn'",
@@ -106,10 +115,10 @@ def _record(folder):
 def _places(top):
     """Folders that look like runs from outside; no checkpoint is one."""
     for name in ("run/checkpoints", "run/measured", "unscored/checkpoints", "sweeps/first/ce-0", "sweeps/first/ce-1",
-                 "stopped", "broken", "empty"):  # fmt: skip
+                 "stopped", "broken", "empty", "images/cat"):  # fmt: skip
         (top / name).mkdir(parents=True)
     for name in ("run/checkpoints/last.ckpt", "unscored/checkpoints/last.ckpt", "run/model.pt2", "stopped/config.yaml",
-                 "broken/record.json", "a.png", "empty/notes.txt"):  # fmt: skip
+                 "broken/record.json", "a.png", "empty/notes.txt", "images/cat/1.png"):  # fmt: skip
         (top / name).write_text("?")
     for name in ("run", "unscored", "sweeps/first/ce-0", "sweeps/first/ce-1"):
         _record(top / name)

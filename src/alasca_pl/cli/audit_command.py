@@ -133,6 +133,7 @@ def _audit(arguments: Sequence[str]) -> None:
     score, trust, checked = options.get("score", "margin"), _is_trusted(options), _checked(options)
     from alasca_pl.audit.request import check_request
 
+    _check_images(places[0])
     check_request(places[0], options.get("output"), score, checked["second"], checked["folds"])
     from alasca_pl.runs.audit import PAGE, audit_run
 
@@ -154,6 +155,20 @@ def _audit(arguments: Sequence[str]) -> None:
     for name, command in result.commands.items():
         say(f"{name}: {command}")
     say(f"after the review: {result.apply}")
+
+
+def _check_images(place: str) -> None:
+    """Refuse a folder of images, which are to be trained on before there is anything to rank labels by."""
+    from alasca_pl.core.run_folder import RunFolder
+    from alasca_pl.data.images import EXTENSIONS
+
+    run = RunFolder(place)
+    files = (file for file in run.path.glob("*/*") if file.suffix.lower() in EXTENSIONS)
+    if not run.record.exists() and not run.checkpoints.exists() and next(files, None) is not None:
+        raise UserError(
+            f"{place} holds no run; alasca-audit data=folder data.root={shlex.quote(place)} trains on the images in it, "
+            "and audits them"
+        )
 
 
 def _apply(arguments: Sequence[str]) -> None:

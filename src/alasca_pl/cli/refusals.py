@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import CompactHydraException, ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import DictConfig
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.config_files import parsed_once
 from alasca_pl.core.errors import UserError, did_you_mean
+from alasca_pl.core.run_folder import RunFolder
 
 # What people look for in a group, by the names that Lightning has for it.
 _ELSEWHERE = {
@@ -127,6 +134,8 @@ def one_line(error: BaseException, arguments: Sequence[str] = ()) -> str:
     nameless = next((item for item in arguments if item.startswith("=")), None)
     if nameless:
         return f"{nameless} has no name before =; options are of the form NAME=VALUE"
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return _bare_word(error.override)
     if type(error) is CompactHydraException:
         return str(error)
     # Hydra hides what OmegaConf says behind an error without a text.
@@ -148,13 +157,31 @@ def _chooses_no_file(item: str, folders: Sequence[Path]) -> bool:
     return False
 
 
+def _bare_word(word: str) -> str:
+    """What is said of a word that is no option, such as the folder that an option was to name."""
+    run = RunFolder(word)
+    if run.record.is_file():
+        meant = f"; ckpt_path={word} names that run"
+    elif run.path.is_dir():
+        meant = f"; {_own_images(word)}"
+    else:
+        meant = ""
+    return f"{word} is no option; options are of the form NAME=VALUE{meant}"
+
+
+def _own_images(folder: str) -> str:
+    return f"data=folder data.root={folder} takes the images in that folder"
+
+
 def _missing_file(error: MissingConfigException) -> str:
     missing, options = str(error.missing_cfg_file), [str(one) for one in error.options or ()]
     name = missing.rpartition("/")[2]
     listed = f"; choose one of {', '.join(options)}" if options else ""
     if missing in _ELSEWHERE:
         return f"there is no config {missing}; {_ELSEWHERE[missing]}"
-    return f"there is no config {missing}{did_you_mean(name, options)}{listed}"
+    folder = missing.removeprefix("data/")
+    own = f"; {_own_images(folder)}" if folder != missing and Path(folder).is_dir() else ""
+    return f"there is no config {missing}{did_you_mean(name, options)}{listed}{own}"
 
 
 def _unknown_option(name: str, parent: Any, folders: Sequence[Path]) -> str:
@@ -164,10 +191,27 @@ def _unknown_option(name: str, parent: Any, folders: Sequence[Path]) -> str:
     known |= {entry.name for folder in folders for entry in folder.glob("[!_.]*/") if entry.is_dir()} if top else set()
     known -= {"hydra", "applied_constants"} if top else set()
     near = did_you_mean(last, sorted(known))
+    elsewhere = _places_of(last, parent) if top and isinstance(parent, DictConfig) else []
+    if elsewhere:
+        return f"there is no option {name} (did you mean {' or '.join(elsewhere)}?)"
     choices = next((_choices(word, folders) for word in known if near == did_you_mean(last, [word])), []) if top else []
     listed = f"; choose one of {', '.join(choices)}" if near and choices else ""
     listed = f"; {group} has {', '.join(sorted(known))}" if known and not top else listed
     return f"there is no option {name}{near}{listed}{'' if near else f'; +{name}=... would add it'}"
+
+
+def _places_of(last: str, config: Any) -> list[str]:
+    """Up to three options of that name within the groups of a config, those of the fewest dots first."""
+    config = OmegaConf.to_container(config, resolve=False)
+    found: list[str] = []
+    nodes = [(group, node) for group, node in config.items() if group not in ("hydra", "constants", "suggested")]
+    for place, node in nodes:
+        if isinstance(node, dict):
+            # An option that follows another one of that name is not the one to give.
+            follows = node.get(last) in [f"${{{one}}}" for one in found]
+            found += [f"{place}.{last}"] if last in node and not follows else []
+            nodes += [(f"{place}.{key}", inner) for key, inner in node.items()]
+    return found[:3]
 
 
 def _choices(group: str, folders: Sequence[Path]) -> list[str]:
