@@ -115,7 +115,7 @@ def test_the_lists_can_be_trained_on(name, audited: Path, tmp_path: Path):
 def test_nothing_is_overwritten_and_mistakes_are_one_line(audited: Path, tmp_path: Path):
     root = audited.parents[1]
     for arguments, message in (
-        (["run"], "exists and is not empty"),
+        (["run"], "run is audited already, see run/audit/audit.html"),
         (["run", "output=other", "score=entropy"], "unknown score 'entropy'; choose one of margin"),
         (["run", "output=other", "page=none"], "page=none is no whole number"),
         (["run", "outputs=other"], "unknown option outputs="),

@@ -71,7 +71,7 @@ def test_unchanged_labels_give_the_run_that_was_audited(audited: Path):
         writer = csv.DictWriter(file, list(kept))
         writer.writeheader()
         writer.writerow(kept)
-    outcome = command(audited, "apply", "kept.csv", "run", "output=kept", entry="audit")
+    outcome = command(audited, "apply", "run", "kept.csv", "output=kept", entry="audit")
     assert outcome.code == 0 and "1 keep, 0 relabel" in outcome.out, outcome
     folder = retrain(audited, audited / "kept.npz")
     assert_same_bits(*(checkpoint(each)["state_dict"] for each in (audited / "run", folder)))

@@ -81,6 +81,11 @@ _WRONG = {
     "audit run folds=3": "folds=3 is for with=cleanlab; give both",
     "audit run output=empty": "empty exists and is not empty",
     "audit run device=gpu": "unknown device 'gpu'",
+    "audit audited": "audited is audited already, see audited/audit/audit.html; output=DIR audits it anew",
+    "train data=folder data.root=nowhere": "nowhere; set data.root to a folder with one folder of images per class",
+    "train data=csv data.path=no.csv": "no.csv; set data.path to a csv file",
+    "train data=csv data.path=a.png data.root=nowhere": "nowhere; set data.root to the folder that paths in",
+    "train data=npz data.path=no.npz": "no.npz; set data.path to a .npz file with the keys train_images",
     "audit images": "images holds no run; alasca-audit data=folder data.root=images trains on the images in it, and audits them",
     "audit unscored": "unscored has no samples.npz",
     "audit data=digits with=cleanlab": "with=cleanlab needs cleanlab",
@@ -115,12 +120,13 @@ def _record(folder):
 def _places(top):
     """Folders that look like runs from outside; no checkpoint is one."""
     for name in ("run/checkpoints", "run/measured", "unscored/checkpoints", "sweeps/first/ce-0", "sweeps/first/ce-1",
-                 "stopped", "broken", "empty", "images/cat"):  # fmt: skip
+                 "stopped", "broken", "empty", "images/cat", "audited/audit", "audited/checkpoints"):  # fmt: skip
         (top / name).mkdir(parents=True)
     for name in ("run/checkpoints/last.ckpt", "unscored/checkpoints/last.ckpt", "run/model.pt2", "stopped/config.yaml",
-                 "broken/record.json", "a.png", "empty/notes.txt", "images/cat/1.png"):  # fmt: skip
+                 "broken/record.json", "a.png", "empty/notes.txt", "images/cat/1.png", "audited/audit/audit.html",
+                 "audited/checkpoints/last.ckpt"):  # fmt: skip
         (top / name).write_text("?")
-    for name in ("run", "unscored", "sweeps/first/ce-0", "sweeps/first/ce-1"):
+    for name in ("run", "unscored", "audited", "sweeps/first/ce-0", "sweeps/first/ce-1"):
         _record(top / name)
     label = np.array([0, 1, 2])
     evidence = {name: np.ones((1, 3), dtype=np.float32) for name in ("margin", "loss", "confidence")}

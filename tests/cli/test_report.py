@@ -87,6 +87,8 @@ def test_runs_in_python(tmp_path):
     assert len(runs) == 12 and runs[0].record.status == "finished" and len(runs[0].history) == 6
     assert [each.status for each in runs.aside] == ["failed"]
     table = runs.table(rows="method,alasca", cols=["noise"], where={"method": "ce"})
+    heading, head, *rows = str(table).splitlines()
+    assert heading == table.caption and head.split() == list(table.header) and len(rows) == len(table.rows)
     assert [row[:2] for row in table.rows] == [["ce", "none"], ["ce", "paper"]]
     frame = runs.frame()
     means = frame.groupby(["method", "alasca"])["mean_of_last:test/acc"].mean()

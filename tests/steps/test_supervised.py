@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from alasca_pl.alasca.criterion import AdaptiveLabelSmoothing
 from alasca_pl.alasca.regularizer import AlascaRegularizer, UniformSmoothingOnHeads
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Regularizer, SampleSelector
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.types import Batch, DataFacts, NetworkOutput, Progress, StepResult, StepView, Targets
@@ -114,6 +115,17 @@ def test_loss_is_the_mean_over_the_batch(make_network: MakeNetwork, make_batch: 
     assert result.weight.tolist() == [[1.0] * 6]
     torch.testing.assert_close(result.logits[0], network(batch.image).logits.detach())
     assert not any(value.requires_grad for value in (*result.terms.values(), *result.logits, result.weight))
+
+
+def test_a_criterion_that_reduces_its_loss_is_named(make_network: MakeNetwork, make_batch: MakeBatch):
+    class Reduced(CrossEntropy):
+        def forward(self, logits: Tensor, targets: Targets, progress: Progress) -> Tensor:
+            return super().forward(logits, targets, progress).mean()
+
+    with pytest.raises(
+        UserError, match=r"criterion Reduced must return one loss per row, shape \(6,\), got shape \(\)"
+    ):
+        SupervisedStep()(Method([make_network()], [Reduced()]), make_batch(), NOW)
 
 
 def test_penalty_counts_all_samples_times_its_strength(make_network: MakeNetwork, make_batch: MakeBatch):

@@ -17,7 +17,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.files import parse_json, write_archive
 from alasca_pl.core.npz import ArrayFile, open_npz
 
-FILE = "audit.npz"
+FILE, PAGE = "audit.npz", "audit.html"
 _FORMAT = "alasca_pl audit 1"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alasca_pl.audit.audit import PAGE
 from alasca_pl.audit.scores import DEFAULT, score_names, unknown_score
 from alasca_pl.audit.second import check_tools
 from alasca_pl.core.errors import UserError
@@ -54,6 +55,8 @@ def check_request(
     run_folder = RunFolder(folder)
     find_run(run_folder.path)
     target = Path(output).expanduser() if output is not None else run_folder.path / "audit"
+    if output is None and (target / PAGE).is_file():
+        raise UserError(f"{folder} is audited already, see {target / PAGE}; output=DIR audits it anew")
     check_empty(target)
     samples = _samples(run_folder)
     known = score_names(samples)

@@ -90,7 +90,7 @@ def _train_and_audit(arguments: Sequence[str]) -> None:
     words, options = own_options(arguments, _OPTIONS)
     # What can be wrong with the audit is said before hours of training.
     checked = _checked(options)
-    from alasca_pl.audit.audit import FILE
+    from alasca_pl.audit.audit import FILE, PAGE
     from alasca_pl.audit.scores import check_names
     from alasca_pl.core.files import check_empty
 
@@ -103,7 +103,7 @@ def _train_and_audit(arguments: Sequence[str]) -> None:
     folder, is_new = trained(words, trust)
     audit_folder = folder.path / "audit"
     if "output" not in options and (audit_folder / FILE).is_file():
-        say(f"audited already: {audit_folder / 'audit.html'}")
+        say(f"audited already: {audit_folder / PAGE}")
         say(f"output=DIR audits it anew, hydra.run.dir=DIR trains another run; {folder.path} stays as it is")
         return
     own = [*(f"{name}={value}" for name, value in options.items()), *(["trust=true"] if trust or is_new else [])]
@@ -132,10 +132,12 @@ def _audit(arguments: Sequence[str]) -> None:
         raise UserError("alasca-audit takes the folder of one run; see alasca-audit --help")
     score, trust, checked = options.get("score", "margin"), _is_trusted(options), _checked(options)
     from alasca_pl.audit.request import check_request
+    from alasca_pl.runs.image_files import refuse_images
 
-    _check_images(places[0])
+    refuse_images(places[0])
     check_request(places[0], options.get("output"), score, checked["second"], checked["folds"])
-    from alasca_pl.runs.audit import PAGE, audit_run
+    from alasca_pl.audit.audit import PAGE
+    from alasca_pl.runs.audit import audit_run
 
     # Lightning says what it says as soon as it is imported, and networks may be trained here.
     quieten()
@@ -157,22 +159,16 @@ def _audit(arguments: Sequence[str]) -> None:
     say(f"after the review: {result.apply}")
 
 
-def _check_images(place: str) -> None:
-    """Refuse a folder of images, which are to be trained on before there is anything to rank labels by."""
-    from alasca_pl.core.run_folder import RunFolder
-    from alasca_pl.data.images import EXTENSIONS
-
-    run = RunFolder(place)
-    files = (file for file in run.path.glob("*/*") if file.suffix.lower() in EXTENSIONS)
-    if not run.record.exists() and not run.checkpoints.exists() and next(files, None) is not None:
-        raise UserError(
-            f"{place} holds no run; alasca-audit data=folder data.root={shlex.quote(place)} trains on the images in it, "
-            "and audits them"
-        )
+def _swapped(places: list[str], folder: int) -> list[str]:
+    """A folder and a file of decisions in the order that is asked for, if they come the other way round."""
+    if len(places) == 2 and Path(places[1 - folder]).is_dir() and not Path(places[folder]).is_dir():
+        return places[::-1]
+    return places
 
 
 def _apply(arguments: Sequence[str]) -> None:
     places, options = parse_words(arguments, ("output", "data.root", "data.path", "trust"), "alasca-audit")
+    places = _swapped(places, folder=1)
     if len(places) not in (1, 2):
         raise UserError("alasca-audit apply takes decisions.csv and the folder of the audit; see alasca-audit --help")
     from alasca_pl.audit.audit import Audit, find_audit
@@ -203,6 +199,7 @@ def _apply(arguments: Sequence[str]) -> None:
 
 def _estimate(arguments: Sequence[str]) -> None:
     places, _ = parse_words(arguments, (), "alasca-audit")
+    places = _swapped(places, folder=0)
     if len(places) != 2:
         raise UserError(
             "alasca-audit estimate takes the folder of the audit and decisions.csv; see alasca-audit --help"

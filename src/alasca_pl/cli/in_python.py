@@ -30,7 +30,7 @@ from alasca_pl.core.errors import Unchained, UserError
 from alasca_pl.core.overrides import option_name, quoted
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.terminal import PrintableRecord
-from alasca_pl.runs.early import check_devices, check_early, check_free
+from alasca_pl.runs.early import check_devices, check_early, check_free, check_places
 
 if TYPE_CHECKING:
     from alasca_pl.runs.load import LoadedRun
@@ -110,6 +110,7 @@ def _train(overrides: Sequence[str], config_dir: str | None) -> "LoadedRun":
         config = plain_config(composed.config)
         check_early(config)
         check_devices(config)
+        check_places(config)
         folder = Path(composed.run_dir).expanduser().absolute()
         is_new = not any(option_name(item) == "hydra.run.dir" for item in overrides)
         if not is_new:

@@ -40,7 +40,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.overrides import option_name, passed_on, quoted
 from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.core.terminal import say, say_text
-from alasca_pl.runs.early import check_devices, check_early, check_free
+from alasca_pl.runs.early import check_devices, check_early, check_free, check_places
 from alasca_pl.sweeps.process import job_environment
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ def _train(cfg: DictConfig) -> float | None:
         folder = Path(composed.run_dir).expanduser().absolute()
         check_early(config)
         check_devices(config)
+        check_places(config)
         overrides = given_overrides("task")
         names = [option_name(item) for item in given_overrides("hydra")]
         # Besides the option that keeps Hydra from making it, nobody has chosen the folder.

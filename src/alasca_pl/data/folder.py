@@ -9,6 +9,7 @@ import numpy as np
 from alasca_pl.data.archives import extract, is_archive
 from alasca_pl.data.images import EXTENSIONS, PathImages
 from alasca_pl.data.names import lookalikes, name_some
+from alasca_pl.data.places import find_folder
 from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,7 @@ def read_folder(root: str | Path, extract_to: str | Path | None = None) -> RawDa
         ValueError: If it has no such layout, a class has no image, there is only one, or splits differ in their classes; for
             an archive also if it is refused or there is no ``extract_to``.
     """
-    root = Path(root).expanduser()
-    if not root.exists():
-        raise FileNotFoundError(f"no folder {root}; set data.root to a folder with one folder of images per class")
+    root = find_folder(root)
     shown = root
     if root.is_file():
         root = _unpacked(root, extract_to)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alasca_pl.core.npz import ArrayFile, open_npz
+from alasca_pl.data.places import find_arrays
 from alasca_pl.data.samples import ImageArrays, RawData, as_images, as_labels
 
 
@@ -22,11 +23,7 @@ def read_npz(path: str | Path) -> RawData:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, lacks a key, or contains anything but images and labels.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no file {path}; set data.path to a .npz file with the keys {', '.join(_keys('train', 'test'))}"
-        )
+    path = find_arrays(path)
     with open_npz(path) as file:
         splits = {"train": _read_split(file, "train")}
         for split in ("test", "val"):

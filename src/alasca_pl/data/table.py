@@ -11,6 +11,7 @@ import numpy as np
 
 from alasca_pl.data.images import PathImages
 from alasca_pl.data.names import name_some, spelled_on_disk, unsafe
+from alasca_pl.data.places import find_table
 from alasca_pl.data.samples import ImageFiles, RawData
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,7 @@ def read_table(path: str | Path, root: str | Path | None = None) -> RawData:
         ValueError: If the table does not have this form, labels mix numbers and names, a path leads out of ``root``,
             also through a link, an image is missing, or one is in the training split twice.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; set data.path to a csv file with the columns path,label")
-    root = path.parent if root is None else Path(root).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}; set data.root to the folder that paths in {path} are relative to")
+    path, root = find_table(path, root)
     try:
         splits = _read_rows(path)
         names = _class_names(splits)

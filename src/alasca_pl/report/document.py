@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from alasca_pl.core.terminal import aligned
+
 
 @dataclass(frozen=True)
 class Text:
@@ -46,6 +48,9 @@ class Table:
     numeric: int
     data_header: Sequence[str]
     data: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        return "\n".join((self.caption, *aligned([self.header, *self.rows])))
 
 
 @dataclass(frozen=True)

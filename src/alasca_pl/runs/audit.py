@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from alasca_pl.audit import tables
-from alasca_pl.audit.audit import FILE, Audit, LabelledSplit
+from alasca_pl.audit.audit import FILE, PAGE, Audit, LabelledSplit
 from alasca_pl.audit.count import estimate, total
 from alasca_pl.audit.page import Thumbnail, render_page
 from alasca_pl.audit.planted import CAUTION, Recall, recall_of_planted
@@ -38,8 +38,6 @@ from alasca_pl.runs.resume import needs_trust
 from alasca_pl.runs.retrain import retrain_command
 from alasca_pl.runs.second import second_scores
 from alasca_pl.runs.stored import data_of, device_of
-
-PAGE = "audit.html"
 
 log = logging.getLogger(__name__)
 

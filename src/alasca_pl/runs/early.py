@@ -18,6 +18,7 @@ from alasca_pl.core.files import check_new
 from alasca_pl.core.paths import absolute_paths
 from alasca_pl.core.record import RunRecord
 from alasca_pl.core.run_folder import RunFolder
+from alasca_pl.data import places
 from alasca_pl.models.timm_names import timm_problem
 from alasca_pl.noise.model import NoiseModel
 
@@ -88,6 +89,14 @@ def check_devices(config: Mapping[str, Any]) -> None:
             f"trainer.num_nodes={nodes}, but this process was not started by a cluster and would wait for the others for ever; "
             "start it with srun or torchrun, or set MASTER_ADDR and NODE_RANK on each node"
         )
+
+
+def check_places(config: Mapping[str, Any]) -> None:
+    """Raise ``UserError`` if data of one's own is not where the config says."""
+    try:
+        places.check_places(absolute_paths(config["data"]))
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
 
 
 def check_device(name: str) -> None:

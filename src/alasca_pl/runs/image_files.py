@@ -1,9 +1,11 @@
 """Image files in places that somebody names."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from alasca_pl.core.errors import UserError
+from alasca_pl.core.run_folder import RunFolder
 from alasca_pl.data.images import EXTENSIONS
 
 
@@ -31,3 +33,14 @@ def find_images(places: Sequence[Path]) -> list[Path]:
         else:
             raise UserError(f"no file or folder {place}")
     return found
+
+
+def refuse_images(place: str) -> None:
+    """Raise ``UserError`` for a folder of images where one of a run is asked for: there is nothing to rank labels by yet."""
+    run = RunFolder(place)
+    files = (file for file in run.path.glob("*/*") if file.suffix.lower() in EXTENSIONS)
+    if not run.record.exists() and not run.checkpoints.exists() and next(files, None) is not None:
+        raise UserError(
+            f"{place} holds no run; alasca-audit data=folder data.root={shlex.quote(place)} trains on the images in it, "
+            "and audits them"
+        )

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.modes import evaluating
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
@@ -130,6 +131,11 @@ def base_losses(
         elif criterion.others == "views":
             further["others"] = tuple(output.logits for output in passes[number][1:])
         losses.append(criterion(first[number], targets, progress, **further))
+        if losses[-1].shape != first[number].shape[:1]:
+            raise UserError(
+                f"the criterion {type(criterion).__name__} must return one loss per row, shape ({len(first[number])},), got "
+                f"shape {tuple(losses[-1].shape)}; leave means and sums over rows out"
+            )
     return losses
 
 
