@@ -52,8 +52,10 @@ def leading_by_power(rows: list[list[float]]) -> np.ndarray:
     return vector
 
 
-def test_directions_and_scores_equal_loops_over_samples(agreement, generator: torch.Generator):
-    features = torch.rand(20, 4, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize("width", [4, 9])
+def test_directions_and_scores_equal_loops_over_samples(agreement, generator: torch.Generator, width: int):
+    """With more features than samples of a class, too."""
+    features = torch.rand(20, width, generator=generator, dtype=torch.float64)
     label = torch.arange(20) % CLASSES
     reference = torch.rand(20, generator=generator) < 0.7
     vectors = class_eigenvectors(features, label, reference, CLASSES)

@@ -33,15 +33,20 @@ def class_eigenvectors(features: Tensor, label: Tensor, reference: Tensor, num_c
         num_classes: K.
 
     Returns:
-        float64 (K, D), rows of length 1 with an arbitrary sign; zeros for a class without samples.
+        float64 (K, D), rows of length 1 with an arbitrary sign; zeros for a class without samples, or with fewer than D of which all are
+        zero.
     """
     vectors = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=features.device)
     for number in range(num_classes):
         members = label == number
         chosen = members & reference
         rows = features[chosen if int(chosen.sum()) >= 2 else members].double()
-        if len(rows):
+        if len(rows) >= rows.shape[1]:
             vectors[number] = torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -1]
+        elif len(rows):
+            # Z^T u is an eigenvector of Z^T Z if u is one of Z Z^T, the smaller of both where samples are few.
+            direction = rows.T @ torch.linalg.eigh(rows @ rows.T).eigenvectors[:, -1]
+            vectors[number] = F.normalize(direction, dim=0, eps=1e-300)
     return vectors
 
 
