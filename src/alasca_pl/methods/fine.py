@@ -33,8 +33,8 @@ def class_eigenvectors(features: Tensor, label: Tensor, reference: Tensor, num_c
         num_classes: K.
 
     Returns:
-        float64 (K, D), rows of length 1 with an arbitrary sign; zeros for a class without samples, or with fewer than D of which all are
-        zero.
+        float64 (K, D), rows of length 1 with an arbitrary sign; zeros for a class without samples, or with fewer than D that are
+        all zero.
     """
     vectors = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=features.device)
     for number in range(num_classes):
