@@ -56,7 +56,10 @@ def narrowed(line: list[str]) -> list[str]:
         sweeper = config.get("hydra", {}).get("sweeper", {})
         params = {**(sweeper.get("params") or {}), **(sweeper.get("grids") or [{}])[0]}
     found = []
-    for name, values in {**params, **{key: value for key, value in given.items() if "," in value}}.items():
+    for name, values in {
+        **params,
+        **{key: value for key, value in given.items() if "," in value and value[0] != "["},
+    }.items():
         each = str(given.get(name, values)).split(",")
         few = [each[0], each[-1]] if name in _COMPARED and len(each) > 1 else each[:1]
         found.append(f"{name}={','.join(few)}")
