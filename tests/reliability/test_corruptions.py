@@ -217,6 +217,8 @@ def test_a_checkpoint_written_again_as_it_is_goes_on(original, tmp_path):
         (lambda c: c.update(global_step=5), "5, but 2 steps are counted"),
         (lambda c: c.update(epoch="one"), "epoch is 'one'"),
         (lambda c: c.update(global_step=-4), "global_step is -4"),
+        (lambda c: c.update(global_step=None), "global_step is None"),
+        (lambda c: c.pop("global_step"), "global_step"),
         (lambda c: c.update(epoch=7), "epoch is 7 with 1 rows"),
         (lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="fast"), "lr is of type str"),
         (

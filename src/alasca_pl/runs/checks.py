@@ -48,7 +48,7 @@ def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Con
     Raises:
         UserError: If the checkpoint has all epochs or steps that are asked for, or training ended early.
     """
-    done, steps = len(rows_of(stored)), int(stored["global_step"])
+    done, steps = len(rows_of(stored)), stored.get("global_step")
     is_finished = previous is not None and previous.status == "finished"
     patience, most = config.get("early_end", {}).get("patience"), config["trainer"].get("max_steps")
     early = stored["callbacks"].get(EarlyEnd.__qualname__)
@@ -57,7 +57,7 @@ def check_epochs(stored: dict[str, Any], previous: RunRecord | None, config: Con
     if patience is not None and isinstance(waited, int) and waited >= patience:
         what = f"training ended early after {done} epochs, {waited} of them without a better accuracy on the validation split"
         raise UserError(_nothing_left(what, "early_end.patience=null", previous, folder))
-    if isinstance(most, int) and 0 < most <= steps:
+    if isinstance(most, int) and isinstance(steps, int) and 0 < most <= steps:
         what = f"the checkpoint has {steps} steps, trainer.max_steps={most} asks for no more"
         raise UserError(_nothing_left(what, None, previous, folder))
     asked, name = config["trainer"]["max_epochs"], "trainer.max_epochs"
