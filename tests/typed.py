@@ -54,7 +54,9 @@ def narrowed(line: list[str]) -> list[str]:
     if "experiment" in given:
         config = yaml.safe_load((CONF_DIR / "experiment" / f"{given['experiment']}.yaml").read_text())
         sweeper = config.get("hydra", {}).get("sweeper", {})
-        params = {**(sweeper.get("params") or {}), **(sweeper.get("grids") or [{}])[0]}
+        grids = sweeper.get("grids") or [{}]
+        grid = next((each for each in grids if each.get("method") == given.get("method")), grids[0])
+        params = {**(sweeper.get("params") or {}), **grid}
     found = []
     for name, values in {
         **params,
