@@ -49,6 +49,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from alasca_pl.noise.model import NoiseModel
     from alasca_pl.steps.step import Step
     from alasca_pl.training.callbacks.progress import RunProgress
+    from alasca_pl.training.callbacks.step_profile import StepProfile
     from alasca_pl.training.loggers import make_mlflow_logger, make_tensorboard_logger
     from alasca_pl.training.phases import Phase
     from alasca_pl.training.wandb import make_wandb_logger
@@ -58,7 +59,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
         Phase, Encoder,
     )  # fmt: skip
     loggers = (CSVLogger, make_wandb_logger, make_tensorboard_logger, make_mlflow_logger)
-    return classes, (RawData, Backbone), (RunProgress, *loggers)
+    return classes, (RawData, Backbone), (RunProgress, StepProfile, *loggers)
 
 
 def is_part(target: str) -> bool:
