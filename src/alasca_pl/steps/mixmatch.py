@@ -17,6 +17,7 @@ from alasca_pl.steps.method import Method
 from alasca_pl.steps.mixing import draw_pairs
 from alasca_pl.steps.step import (
     Step,
+    base_losses,
     check_mixing,
     check_two_views,
     numbered,
@@ -166,7 +167,7 @@ class MixMatchStep(Step):
         outputs, second = _predict(method, batch)
         unmixed = unmixed_logits(method, outputs, batch)
         observe(method, unmixed, batch)
-        losses = [criterion(output.logits, targets, progress) for criterion, output in zip(method.criteria, outputs)]
+        losses = base_losses(method, [[output] for output in outputs], targets, progress)
         detached = torch.stack([loss.detach() for loss in losses])
         labelled = method.selector(detached, unmixed, targets, progress) > 0
         clean = cast(TellsCleanProbability, method.selector).clean_probability(batch.index)

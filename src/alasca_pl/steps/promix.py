@@ -17,6 +17,7 @@ from alasca_pl.steps.mixing import Mixture, draw_pairs, low_frequency_mask, mix_
 from alasca_pl.steps.mixmatch import ConfidencePenalty, sharpen
 from alasca_pl.steps.step import (
     Step,
+    base_losses,
     check_mixing,
     check_two_views,
     numbered,
@@ -201,9 +202,7 @@ class ProMixStep(Step):
         outputs: list[NetworkOutput] = [network(batch.image) for network in method.networks]
         unmixed = unmixed_logits(method, outputs, batch)
         observe(method, unmixed, batch)
-        weak_losses = [
-            criterion(output.logits, targets, progress) for criterion, output in zip(method.criteria, outputs)
-        ]
+        weak_losses = base_losses(method, [[output] for output in outputs], targets, progress)
         losses = torch.stack(weak_losses)
         weight = torch.ones_like(losses.detach())
         batch_size = sum_ranks(weight.new_tensor(float(len(batch.label)))) / world_size()

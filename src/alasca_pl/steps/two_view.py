@@ -14,6 +14,7 @@ from alasca_pl.steps.method import Method
 from alasca_pl.steps.mixing import draw_pairs, mix_among
 from alasca_pl.steps.step import (
     Step,
+    base_losses,
     check_mixing,
     check_two_views,
     numbered,
@@ -126,9 +127,7 @@ class TwoViewStep(Step):
 
         warming = progress.epoch < self.warmup_epochs
         groups = selector.division(batch.label, batch.index)
-        weak_losses = [
-            criterion(output.logits, targets, progress) for criterion, output in zip(method.criteria, outputs)
-        ]
+        weak_losses = base_losses(method, [[output] for output in outputs], targets, progress)
         losses = torch.stack(weak_losses)
         both = losses + torch.stack([one(logits, targets, progress) for one, logits in zip(method.criteria, strong)])
         weight = torch.ones_like(losses.detach())
