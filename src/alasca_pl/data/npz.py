@@ -27,17 +27,13 @@ def read_npz(path: str | Path) -> RawData:
     with open_npz(path) as file:
         splits = {"train": _read_split(file, "train")}
         for split in ("test", "val"):
-            if any(key in file for key in (*_keys(split), f"{split}_clean_labels")):
+            if any(key in file for key in (f"{split}_images", f"{split}_labels", f"{split}_clean_labels")):
                 splits[split] = _read_split(file, split)
         class_names = _read_names(file, splits)
     shapes = {split: arrays.images.shape[1:] for split, arrays in splits.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"cannot use {path}: images of its splits differ in size or channels: {shapes}")
     return RawData(splits["train"], splits.get("test"), splits.get("val"), class_names)
-
-
-def _keys(*splits: str) -> list[str]:
-    return [f"{split}_{what}" for split in splits for what in ("images", "labels")]
 
 
 def _read_split(file: ArrayFile, split: str) -> ImageArrays:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger(__name__)
@@ -44,11 +43,11 @@ class StepProfile(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        gpu = [ProfilerActivity.CUDA] if pl_module.device.type == "cuda" else []
+        on_gpu = pl_module.device.type == "cuda"
         self._profile = profile(
-            activities=[ProfilerActivity.CPU, *gpu],
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])],
             schedule=schedule(wait=self.after, warmup=_WARM_UP, active=self.steps, repeat=1),
-            on_trace_ready=lambda made: self._write(made, Path(trainer.default_root_dir) / "profile"),
+            on_trace_ready=lambda made: self._write(made, Path(trainer.default_root_dir) / "profile", on_gpu),
             profile_memory=True,
         )
         self._profile.start()
@@ -76,12 +75,12 @@ class StepProfile(L.Callback):
         self._profile.stop()
         self._profile = None
 
-    def _write(self, made: Any, folder: Path) -> None:
+    def _write(self, made: Any, folder: Path, on_gpu: bool) -> None:
         if self._is_written:
             return
         self._is_written = True
         folder.mkdir(parents=True, exist_ok=True)
-        device = "device" if torch.cuda.is_available() else "cpu"
+        device = "device" if on_gpu else "cpu"
         table = made.key_averages().table(
             sort_by=f"self_{device}_time_total", row_limit=_ROWS, max_name_column_width=60
         )
