@@ -66,6 +66,13 @@ class Part(nn.Module):
         """
 
 
+def not_begun(start_epoch: int, last: Progress) -> str | None:
+    """Say that a part begins after a run's end, see ``Part.inactive_because``; None if it has begun."""
+    if last.epoch >= start_epoch:
+        return None
+    return f"it begins with epoch {start_epoch + 1} (start_epoch), the run ended with epoch {last.epoch + 1}"
+
+
 class NetworkPart(Part):
     """A part of one network, or a ``shared`` regularizer that takes each network in turn."""
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from alasca_pl.core.numerics import full_precision, over_labels
-from alasca_pl.core.parts import Criterion, GradientTransform, SampleSelector
+from alasca_pl.core.parts import Criterion, GradientTransform, SampleSelector, not_begun
 from alasca_pl.core.types import Progress, Targets
 
 # Bounds the cost of a class by 18.42.
@@ -145,9 +145,7 @@ class ConfidenceSieve(SampleSelector):
         self.start_epoch = start_epoch
 
     def inactive_because(self, last: Progress) -> str | None:
-        if last.epoch >= self.start_epoch:
-            return None
-        return f"it begins with epoch {self.start_epoch + 1} (start_epoch), the run ended with epoch {last.epoch + 1}"
+        return not_begun(self.start_epoch, last)
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         if progress.epoch < self.start_epoch:

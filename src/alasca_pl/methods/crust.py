@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alasca_pl.core.distributed import from_rank_zero, rank
-from alasca_pl.core.parts import InputMixer, SampleSelector
+from alasca_pl.core.parts import InputMixer, SampleSelector, not_begun
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.seeds import derive_seed
@@ -316,9 +316,7 @@ class IntraClassMixer(InputMixer):
         return float(rng.beta(self.alpha, self.beta))
 
     def inactive_because(self, last: Progress) -> str | None:
-        if last.epoch >= self.start_epoch:
-            return None
-        return f"it begins with epoch {self.start_epoch + 1} (start_epoch), the run ended with epoch {last.epoch + 1}"
+        return not_begun(self.start_epoch, last)
 
     def forward(self, batch: Batch, progress: Progress) -> tuple[Tensor, Targets]:
         if progress.epoch < self.start_epoch:
