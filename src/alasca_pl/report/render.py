@@ -69,6 +69,7 @@ def latex_table(table: Table) -> str:
     return "\n".join(
         (
             f"% {' '.join(table.caption.split())}",
+            r"% needs \usepackage{booktabs}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             lines[0],
