@@ -38,6 +38,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+    from alasca_pl.core.noise_estimate import NoiseEstimator
     from alasca_pl.core.parts import Part
     from alasca_pl.data.augment import BatchAugment
     from alasca_pl.data.datamodule import NoisyDataModule
@@ -48,6 +49,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from alasca_pl.models.teacher import WeightAverage
     from alasca_pl.noise.model import NoiseModel
     from alasca_pl.steps.step import Step
+    from alasca_pl.training.callbacks.noise_estimates import NoiseEstimates
     from alasca_pl.training.callbacks.progress import RunProgress
     from alasca_pl.training.callbacks.step_profile import StepProfile
     from alasca_pl.training.loggers import make_mlflow_logger, make_tensorboard_logger
@@ -56,10 +58,10 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
 
     classes = (
         Part, Step, Backbone, WeightAverage, NoiseModel, NoisyDataModule, BatchAugment, View, Optimizer, LRScheduler,
-        Phase, Encoder,
+        Phase, Encoder, NoiseEstimator,
     )  # fmt: skip
     loggers = (CSVLogger, make_wandb_logger, make_tensorboard_logger, make_mlflow_logger)
-    return classes, (RawData, Backbone), (RunProgress, StepProfile, *loggers)
+    return classes, (RawData, Backbone), (NoiseEstimates, RunProgress, StepProfile, *loggers)
 
 
 def is_part(target: str) -> bool:

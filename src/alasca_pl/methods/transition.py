@@ -11,6 +11,7 @@ Matrix = npt.NDArray[np.float64]
 # Of UCSC-REAL/SimiFeat.
 _MOST_SAMPLES = 15_000
 _STEPS = 400
+_LEAST = 1e-12
 # Number of rows whose similarities are computed at once.
 _CHUNK = 2048
 
@@ -75,6 +76,29 @@ def dual_t_matrix(probs: np.ndarray, label: np.ndarray, percentile: float | None
     total = counts.sum(axis=1, keepdims=True)
     to_label = np.where(total > 0, counts / np.maximum(total, 1.0), np.eye(classes))
     return anchor_matrix(probs, percentile) @ to_label
+
+
+def rate_of_matrix(matrix: Matrix, label: np.ndarray) -> float:
+    """Noise rate under a matrix, with the frequencies of true classes under which the given labels are the most likely.
+
+    Args:
+        matrix: P(given label j | true class i), (K, K); rows sum to 1.
+        label: Given labels, int64 (N,).
+
+    Returns:
+        A rate in [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> round(rate_of_matrix(np.array([[0.6, 0.4], [0.0, 1.0]]), np.array([0] * 3 + [1] * 7)), 3)
+        0.2
+    """
+    frequency = np.bincount(label, minlength=len(matrix)) / len(label)
+    prior = np.full(len(matrix), 1.0 / len(matrix))
+    # Expectation maximisation, because the solution of the linear equations may be negative.
+    for _ in range(_STEPS):
+        prior = prior * (matrix @ (frequency / np.maximum(prior @ matrix, _LEAST)))
+    return float(1.0 - prior @ matrix.diagonal())
 
 
 class Consensus(NamedTuple):

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 
 from alasca_pl.core.parts import ScanningPart
-from alasca_pl.core.scan import ScanRequest
+from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress
 from alasca_pl.training.module import NoisyLabelModule
 from alasca_pl.training.scan import run_scan
@@ -63,17 +63,7 @@ class ScanCallback(L.Callback):
         if not asking:
             return
         start = time.monotonic()
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        label = torch.from_numpy(data.noisy_labels.label)
-        result = run_scan(
-            list(pl_module.method.networks),
-            data.eval_batches("train"),
-            label,
-            union,
-            len(label),
-            trainer.precision_plugin.forward_context,
-            functools.partial(_pixels, mean=pl_module.facts.mean, std=pl_module.facts.std),
-        )
+        result = scan_training_set(trainer, pl_module, union)
         scanned = time.monotonic()
         for part, number in asking:
             part.receive_scan(result if number is None else result.of_network(number), progress)
@@ -81,7 +71,22 @@ class ScanCallback(L.Callback):
         self.seconds = end - start
         if trainer.is_global_zero:
             text = "epoch %d: scanned %d training samples in %.1f s, selected in %.1f s"
-            log.info(text, progress.epoch + 1, len(label), scanned - start, end - scanned)
+            log.info(text, progress.epoch + 1, len(result.label), scanned - start, end - scanned)
+
+
+def scan_training_set(trainer: L.Trainer, module: NoisyLabelModule, request: ScanRequest) -> ScanResult:
+    """Scan the training set of a run, see ``run_scan``; every rank must call it."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    label = torch.from_numpy(data.noisy_labels.label)
+    return run_scan(
+        list(module.method.networks),
+        data.eval_batches("train"),
+        label,
+        request,
+        len(label),
+        trainer.precision_plugin.forward_context,
+        functools.partial(_pixels, mean=module.facts.mean, std=module.facts.std),
+    )
 
 
 def _pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
