@@ -91,6 +91,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "jocor": ("selector.noise_rate=estimated", "selector.estimate_epoch=1", "selector.ramp_epochs=1"),
     "nls": ("criterion.warmup_epochs=1",),
     "peer_loss": ("criterion.warmup_epochs=1",),
+    "unicon": ("selector.warmup_epochs=1", "step.ramp_epochs=1"),
     # Closer to the identity, so that networks learn something in a few steps.
     "volminnet": ("criterion.start=-4", "criterion.lr=0.1"),
     # Noise terms that begin near 0 must grow within three visits.

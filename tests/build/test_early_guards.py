@@ -30,10 +30,12 @@ TARGETS = [
     "alasca_pl.methods.mixup.Mixup",
     "alasca_pl.methods.sce.SymmetricCrossEntropy",
     "alasca_pl.methods.self_distillation.SelfDistillation",
+    "alasca_pl.methods.unicon.UniformSelector",
     "alasca_pl.models.backbones.small_resnet",
     "alasca_pl.noise.instance.InstanceNoise",
     "alasca_pl.noise.pairflip.PairFlip",
     "alasca_pl.noise.symmetric.SymmetricNoise",
+    "alasca_pl.steps.contrast.ContrastiveLoss",
     "alasca_pl.steps.mixmatch.MixMatchStep",
 ]
 

@@ -423,9 +423,14 @@ def test_selections_after_a_clear_look_are_the_right_ones(method):
         return
     for row in scores:
         assert row[WRONG].mean() < row[~WRONG].mean()
-    if "greedy" in parts_of(method)["selector"]:
+    every = selector(torch.zeros(2, 32), [], Targets.unmixed(LABEL, torch.arange(32)), Progress(LATER, 0, 120, 4))
+    if "divisor" in options:
+        # Equally many of each class: a tenth of the 22 right ones.
+        for row in every:
+            assert torch.bincount(LABEL[row > 0], minlength=10).tolist() == [2] * 10
+            assert not (row[WRONG] > 0).any()
+    elif "greedy" in options:
         # A coreset of given size, whose samples stand for others: 1 or 2 of the 3 or 4 of each class.
-        every = selector(torch.zeros(2, 32), [], Targets.unmixed(LABEL, torch.arange(32)), Progress(LATER, 0, 120, 4))
         sizes = torch.bincount(LABEL)
         for row in every:
             assert torch.bincount(LABEL[row > 0], minlength=10).tolist() == (sizes // 2).tolist()

@@ -14,9 +14,10 @@ from alasca_pl.core.types import Batch, Progress, Targets
 from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.methods.promix import ClassSmallLosses, smallest_of_class
 from alasca_pl.models.network import Network
+from alasca_pl.models.norms import norm_layer
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.mixmatch import sharpen
 from alasca_pl.steps.promix import ProMixStep, agreed_samples, reliable_samples
+from alasca_pl.steps.pseudo_labels import sharpen
 
 N, K = 20, 4
 LOGITS, PRIOR = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([0.5, 0.3, 0.2])
@@ -57,7 +58,9 @@ def test_base_sets_equal_sorting_within_classes(fraction: float, agreement, gene
         members = [row for row in range(40) if label[row] == number]
         for row in sorted(members, key=lambda each: (losses[each].item(), each))[: max(1, math.ceil(fraction * 10))]:
             expected[row] = 1.0
-    agreement(smallest_of_class, "base set", smallest_of_class(losses, label, fraction, 4), expected, atol=0.0)
+    selector = ClassSmallLosses(40, 4, 1, warmup_epochs=0, fraction=fraction, last_fraction=fraction)
+    selector.receive_scan(ScanResult(label, losses=losses.unsqueeze(0)), at(0))
+    agreement(smallest_of_class, "base set", selector.kept.rows[:, 0], expected, atol=0.0)
 
 
 def test_scans_are_made_after_the_warmup_with_the_fraction_of_the_epoch(generator: torch.Generator):
@@ -122,7 +125,7 @@ def parts(make_network: Callable[..., Network], make_batch: Callable[..., Batch]
     batch = batch._replace(image=batch.image.double(), views=(view.double(),))
     network = make_network(0, heads=(), norm="group")
     torch.manual_seed(3)
-    network.attach_extra(1)
+    network.attach_extra(ProMixStep(0).extra_heads(network.feature_size, K, norm_layer("group")))
     selector = ClassSmallLosses(N, K, 1)
     kept = torch.zeros(N, 1)
     kept[batch.index[:5]] = 1.0
@@ -142,7 +145,7 @@ def test_a_step_equals_its_definition(regions: bool, parts: tuple[Method, Batch]
 
     def cost(image: Tensor, head: int, label: int) -> Tensor:
         output = network(image.unsqueeze(0))
-        logits = (output.extra_logits[0] if head else output.logits)[0]
+        logits = (network.extra_heads[0](output.features) if head else output.logits)[0]
         return -(logits + 0.8 * kept.log()).log_softmax(dim=0)[label]
 
     total = 0.0
@@ -163,7 +166,7 @@ def test_a_step_equals_its_definition(regions: bool, parts: tuple[Method, Batch]
         guess = (network(batch.image[row : row + 1]).logits[0] - 0.8 * others.log()).softmax(dim=0) ** 2
         guess = guess / guess.sum()
         for factor, image in ((1.0, batch.image), (rise, batch.views[0])):
-            logits = network(image[row : row + 1]).extra_logits[0][0] + 0.8 * others.log()
+            logits = network.extra_heads[0](network(image[row : row + 1]).features)[0] + 0.8 * others.log()
             total -= 0.1 * 25 / 40 * factor * (guess * logits.log_softmax(dim=0)).sum().item() / 3
     agreement(ProMixStep, f"loss of a step, {'with' if regions else 'without'} regions", result.loss, total, atol=1e-5)
     assert result.weight[0].tolist() == [1.0] * 5 + [0.0] * 3

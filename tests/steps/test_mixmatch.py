@@ -16,7 +16,8 @@ from alasca_pl.methods.cross_entropy import CrossEntropy
 from alasca_pl.models.network import Network
 from alasca_pl.steps import mixmatch
 from alasca_pl.steps.method import Method
-from alasca_pl.steps.mixmatch import MixMatchStep, co_guess, co_refine, semi_supervised_ramp, sharpen
+from alasca_pl.steps.mixmatch import MixMatchStep, semi_supervised_ramp
+from alasca_pl.steps.pseudo_labels import co_guess, co_refine, sharpen
 from alasca_pl.steps.supervised import SupervisedStep
 
 MakeNetwork = Callable[..., Network]
@@ -494,7 +495,7 @@ def test_parts_that_do_not_fit_are_named(make_network: MakeNetwork, make_batch: 
     ("name", "value"),
     [
         ("temperature", 0.0), ("alpha", -1.0), ("strength_unlabelled", -2.0), ("ramp_epochs", -1), ("warmup_epochs", -3),
-        ("warmup_penalty", math.nan), ("mix", "unlabelled"),
+        ("warmup_penalty", math.nan), ("mix", "unlabelled"), ("views", "weak"),
     ],
 )  # fmt: skip
 def test_a_value_outside_its_range_is_named(name: str, value: object):

@@ -140,10 +140,12 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     elif config["aux"]["stages"]:
         log.info("no part uses auxiliary heads, so none is built")
     step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
-    for number, network in enumerate(networks):
-        with _random_stream(config["seed"], "extra heads", number):
-            network.attach_extra(getattr(step, "extra_heads", 0))
-            initialise(network.extra_heads, config["model"]["init"])
+    if hasattr(step, "extra_heads"):
+        for number, network in enumerate(networks):
+            with _random_stream(config["seed"], "extra heads", number):
+                norm = norm_layer(config["model"]["norm"])
+                network.attach_extra(step.extra_heads(network.feature_size, facts.num_classes, norm))
+                initialise(network.extra_heads, config["model"]["init"])
     for network in networks:
         # After the heads were added, and before teachers copy the networks.
         # Configs that were recorded before there was this option have none.

@@ -48,6 +48,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
     from alasca_pl.models.encoder import Encoder
     from alasca_pl.models.teacher import WeightAverage
     from alasca_pl.noise.model import NoiseModel
+    from alasca_pl.steps.contrast import ContrastiveLoss
     from alasca_pl.steps.step import Step
     from alasca_pl.training.callbacks.noise_estimates import NoiseEstimates
     from alasca_pl.training.callbacks.progress import RunProgress
@@ -58,7 +59,7 @@ def _contracts() -> tuple[tuple[type, ...], tuple[type, ...], tuple[Any, ...]]:
 
     classes = (
         Part, Step, Backbone, WeightAverage, NoiseModel, NoisyDataModule, BatchAugment, View, Optimizer, LRScheduler,
-        Phase, Encoder, NoiseEstimator,
+        Phase, Encoder, NoiseEstimator, ContrastiveLoss,
     )  # fmt: skip
     loggers = (CSVLogger, make_wandb_logger, make_tensorboard_logger, make_mlflow_logger)
     return classes, (RawData, Backbone), (NoiseEstimates, RunProgress, StepProfile, *loggers)

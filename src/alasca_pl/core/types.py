@@ -53,8 +53,6 @@ class NetworkOutput(NamedTuple):
     """Activations inside the backbone's blocks; empty unless a part needs them."""
     aux_features: tuple[Tensor, ...] = ()
     """Each (B, D), input of the last layer of each auxiliary head; empty without auxiliary heads."""
-    extra_logits: tuple[Tensor, ...] = ()
-    """Each (B, K), further linear heads on ``features``, for steps that ask for them."""
 
 
 class Targets(NamedTuple):

@@ -14,13 +14,13 @@ from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.types import Progress, Targets
 
 
-def smallest_of_class(losses: Tensor, label: Tensor, fraction: float, num_classes: int) -> Tensor:
+def smallest_of_class(losses: Tensor, label: Tensor, count: int, num_classes: int) -> Tensor:
     """Mark in each class equally many samples with the smallest losses.
 
     Args:
         losses: (N,).
         label: int64 (N,).
-        fraction: Of all samples, in (0, 1]. Each class gets the same number, rounded up; all of a smaller class.
+        count: How many of each class; of a class with fewer all of them.
         num_classes: K.
 
     Returns:
@@ -28,11 +28,9 @@ def smallest_of_class(losses: Tensor, label: Tensor, fraction: float, num_classe
 
     Example:
         >>> import torch
-        >>> smallest_of_class(torch.tensor([0.3, 0.1, 0.2, 0.9]), torch.tensor([0, 0, 0, 1]), fraction=0.5, num_classes=2)
+        >>> smallest_of_class(torch.tensor([0.3, 0.1, 0.2, 0.9]), torch.tensor([0, 0, 0, 1]), count=1, num_classes=2)
         tensor([False,  True, False,  True])
     """
-    # 0.1 * 30 lies just above 3.
-    count = max(1, math.ceil(fraction * len(label) / num_classes - 1e-9))
     marked = torch.zeros(len(label), dtype=torch.bool)
     for number in range(num_classes):
         members = torch.nonzero(label == number).squeeze(1)
@@ -122,7 +120,9 @@ class ClassSmallLosses(SampleSelector):
         assert result.losses is not None
         ramp = linear_ramp(progress.epoch, self.ramp_epochs)
         fraction = self.fraction + ramp * (self.last_fraction - self.fraction)
-        rows = [smallest_of_class(each, result.label, fraction, self.num_classes) for each in result.losses]
+        # 0.1 * 30 lies just above 3.
+        count = max(1, math.ceil(fraction * len(result.label) / self.num_classes - 1e-9))
+        rows = [smallest_of_class(each, result.label, count, self.num_classes) for each in result.losses]
         self.kept.fill(torch.stack(rows, dim=1).float())
         self.is_refreshed = True
 

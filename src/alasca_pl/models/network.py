@@ -1,6 +1,6 @@
 """A trunk with its main head and auxiliary heads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -11,9 +11,8 @@ from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
 from alasca_pl.models.norm_outputs import collected, norm_layers
 
-# Logits, logits of the auxiliary heads, features, those of the auxiliary heads,
-# and logits of further heads.
-_Classified: TypeAlias = tuple[Tensor, tuple[Tensor, ...], Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
+# Logits, logits of the auxiliary heads, features, those of the auxiliary heads.
+_Classified: TypeAlias = tuple[Tensor, tuple[Tensor, ...], Tensor, tuple[Tensor, ...]]
 _Classify: TypeAlias = Callable[["Network", Tensor], _Classified]
 _MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -118,10 +117,9 @@ class Network(nn.Module):
                 raise ValueError(f"no stage {stage}; the network has stages 1 to {len(self.backbone.channels)}")
             self.aux_heads[str(stage)] = heads[stage]
 
-    def attach_extra(self, count: int) -> None:
-        """Add further linear heads on the features, which count as parts of the main network."""
-        for _ in range(count):
-            self.extra_heads.append(nn.Linear(self.feature_size, self.head.out_features))
+    def attach_extra(self, heads: Sequence[nn.Module]) -> None:
+        """Add further heads on the features, which count as parts of the main network; who needs them applies them."""
+        self.extra_heads.extend(heads)
 
     def part(self, name: str) -> nn.Module:
         """Return a part of the network by its name.
@@ -149,8 +147,8 @@ class Network(nn.Module):
         image = image.contiguous(memory_format=self.memory_format)
         run = self._run if self._is_compiled_for(image) else _classify
         with collected(norm_layers(self.backbone) if self._gives_norm_outputs else []) as norm_outputs:
-            logits, aux_logits, features, aux_features, extra_logits = run(self, image)
-        return NetworkOutput(logits, aux_logits, features, tuple(norm_outputs), aux_features, extra_logits)
+            logits, aux_logits, features, aux_features = run(self, image)
+        return NetworkOutput(logits, aux_logits, features, tuple(norm_outputs), aux_features)
 
 
 def _classify(network: Network, image: Tensor) -> _Classified:
@@ -160,8 +158,7 @@ def _classify(network: Network, image: Tensor) -> _Classified:
     for stage, head in network.aux_heads.items():
         aux_features.append(head.features(maps[int(stage) - 1]))  # type: ignore[operator]
         aux_logits.append(head.linear(aux_features[-1]))  # type: ignore[operator]
-    extra_logits = tuple(head(features) for head in network.extra_heads)
-    return network.head(features), tuple(aux_logits), features, tuple(aux_features), extra_logits
+    return network.head(features), tuple(aux_logits), features, tuple(aux_features)
 
 
 def kaiming_init(module: nn.Module) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+# Makes a layer for a number of channels.
+Norm = Callable[[int], nn.Module]
+
 
 def _group_norm(channels: int) -> nn.GroupNorm:
     # Up to 8 groups of at least two channels: a group of one channel would be constant on a 1 x 1 map.
@@ -13,13 +16,13 @@ def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
-_NORMS: dict[str, Callable[[int], nn.Module]] = {
+_NORMS: dict[str, Norm] = {
     "batch": nn.BatchNorm2d,
     "group": _group_norm,
 }
 
 
-def norm_layer(name: str) -> Callable[[int], nn.Module]:
+def norm_layer(name: str) -> Norm:
     """Return the maker of a normalisation layer for a number of channels.
 
     Args:

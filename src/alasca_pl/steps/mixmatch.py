@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from alasca_pl.core.batch_mean import own_slope
 from alasca_pl.core.distributed import gather_rows, gather_with_places, sum_ranks, world_size
@@ -13,13 +13,18 @@ from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
+from alasca_pl.models.network import Network
+from alasca_pl.models.norms import Norm
+from alasca_pl.steps.contrast import ContrastiveLoss
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.mixing import draw_pairs
+from alasca_pl.steps.pseudo_labels import co_guess, co_refine, sharpen
 from alasca_pl.steps.step import (
     Step,
     base_losses,
     check_mixing,
     check_two_views,
+    idle_heads,
     numbered,
     observe,
     penalise,
@@ -61,9 +66,10 @@ class MixMatchStep(Step):
     """Supervised for some epochs, then MixMatch with labels that are refined where the selector keeps them and guessed elsewhere.
 
     Samples to which the selector gives a weight above 0 are labelled; the labels of the others are ignored. Targets are
-    computed from each network's predictions for two views of each sample. Then views and targets are mixed, and each
-    network is trained on the mixture, with cross-entropy on labelled rows, squared error on unlabelled rows and a
-    penalty on the mean prediction's distance from uniform.
+    computed from each network's predictions for the first two views of each sample. Then the last two views, which may be
+    the same ones, and targets are mixed, and each network is trained on the mixture, with cross-entropy on labelled rows,
+    squared error on unlabelled rows and a penalty on the mean prediction's distance from uniform. A contrastive loss between
+    the last two views of unlabelled samples may be added.
 
     Differences from LiJunnan1992/DivideMix, whose loaders yield equal numbers of labelled and unlabelled samples and which
     trains one network for an epoch while the other stays as it is:
@@ -76,7 +82,8 @@ class MixMatchStep(Step):
       predictions for the targets, with and without regularizers, so that a penalty of strength 0 changes nothing.
 
     All means are over the global batch, and rows are mixed across it: several processes exchange their images and
-    targets at each step. Batch-norm statistics are updated in each of the three forward passes of a step.
+    targets at each step. Batch-norm statistics are updated in each forward pass of a step: three, or four with a contrastive
+    loss.
 
     Args:
         num_classes: K.
@@ -92,7 +99,8 @@ class MixMatchStep(Step):
         strength_prior: Factor of the penalty on the mean prediction's distance from uniform.
         later_alpha: alpha from ``later_alpha_from`` on, or None for the same in all epochs.
         later_alpha_from: Epoch, from 0.
-        views: The two views of each sample; see ``Step.views``.
+        views: Two views of each sample, or four: two for targets, then two to train on; see ``Step.views``.
+        contrast: Contrastive loss on unlabelled samples, or None.
 
     Raises:
         ValueError: If an argument is outside its range, or at a step if the parts or the batch do not fit.
@@ -124,6 +132,7 @@ class MixMatchStep(Step):
         later_alpha: float | None = None,
         later_alpha_from: int = 150,
         views: Sequence[Any] = ("default", "default"),
+        contrast: ContrastiveLoss | None = None,
     ) -> None:
         later = alpha if later_alpha is None else later_alpha
         for name, value in (("temperature", temperature), ("alpha", alpha), ("later_alpha", later)):
@@ -141,7 +150,7 @@ class MixMatchStep(Step):
                 raise ValueError(f"{name} must be at least 0, got {value}")
         if mix not in ("all", "labelled"):
             raise ValueError(f"unknown mix {mix!r}; choose one of all, labelled")
-        check_two_views(views)
+        check_two_views(views, or_four=True)
         self.num_classes = num_classes
         self.seed = seed
         self.temperature = temperature
@@ -154,14 +163,23 @@ class MixMatchStep(Step):
         self.warmup_epochs = warmup_epochs
         self.mix = mix
         self.views = tuple(views)
+        self.contrast = contrast
         penalties = {"confidence": ConfidencePenalty(warmup_penalty)} if warmup_penalty else None
         self._warmup = SupervisedStep(penalties)
+
+    def extra_heads(self, feature_size: int, num_classes: int, norm: Norm) -> list[nn.Module]:
+        """See ``Step``."""
+        return [] if self.contrast is None else [self.contrast.make_head(feature_size, norm)]
 
     def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
         """Take one step; see the class."""
         check_mixing(self, method, batch, "clean_probability", "alasca_pl.methods.dividemix.MixtureFilter")
+        networks: list[Network] = list(method.networks)  # type: ignore[arg-type]
         if progress.epoch < self.warmup_epochs:
-            return self._warmup(method, batch, progress)
+            result = self._warmup(method, batch, progress)
+            if self.contrast is None:
+                return result
+            return result._replace(loss=result.loss + sum(map(idle_heads, networks)))
         assert method.selector is not None
         targets = Targets.unmixed(batch.label, batch.index)
         outputs, second = _predict(method, batch)
@@ -178,9 +196,10 @@ class MixMatchStep(Step):
         ]
         guess = sharpen(co_guess([view for views in probs for view in views]), self.temperature)
         onehot = F.one_hot(batch.label, self.num_classes).to(guess.dtype)
-        place, first_views, second_views = gather_with_places(batch.image, batch.views[0])
+        first, last = (batch.image, *batch.views)[-2:]
+        place, first_views, second_views = gather_with_places(first, last)
         pool = _Pool(
-            torch.cat([batch.image, batch.views[0]]),
+            torch.cat([first, last]),
             torch.cat([first_views, second_views]),
             torch.cat([place, place + len(first_views)]),
         )
@@ -196,6 +215,12 @@ class MixMatchStep(Step):
         base, terms, batch_size = self._losses(
             mixed, len(batch.label), progress, None if of_class is None else of_class()
         )
+        if self.contrast is not None:
+            contrast = torch.stack(
+                [self.contrast(network, first, last, ~row) for network, row in zip(networks, labelled)]
+            )
+            base = base + self.contrast.strength * contrast
+            terms |= numbered("loss_contrast", contrast.detach()) | numbered("loss_base", base.detach())
         weight = labelled.to(detached.dtype)
         views = step_views(outputs, targets, losses, weight, progress)
         total = penalise(method, base.sum(), terms, views, unmixed, batch.index, batch_size)
@@ -290,40 +315,6 @@ class ConfidencePenalty(Regularizer):
     def forward(self, view: StepView) -> Tensor:
         log_probs = full_precision(view.output.logits).log_softmax(dim=1)
         return (log_probs.exp() * log_probs).sum(dim=1)
-
-
-def sharpen(probs: Tensor, temperature: float) -> Tensor:
-    """Raise probabilities to a power of 1 over ``temperature`` and scale rows to a sum of 1.
-
-    Args:
-        probs: (B, K), rows sum to 1.
-        temperature: Above 0; below 1 sharpens.
-
-    Returns:
-        (B, K).
-    """
-    # Computed with logarithms, because large powers of small numbers can all underflow to 0.
-    return (probs.log() / temperature).softmax(dim=1)
-
-
-def co_refine(onehot: Tensor, clean: Tensor, probs: Tensor) -> Tensor:
-    """Mix given labels with a network's own predictions.
-
-    Args:
-        onehot: Given labels, (B, K).
-        clean: Probability that each label is right, (B,).
-        probs: Predictions, (B, K).
-
-    Returns:
-        (B, K): ``clean`` of the label and the rest of the prediction.
-    """
-    clean = clean.unsqueeze(1)
-    return clean * onehot + (1.0 - clean) * probs
-
-
-def co_guess(probs: Sequence[Tensor]) -> Tensor:
-    """Average predictions (B, K) over views and networks."""
-    return torch.stack(list(probs)).mean(dim=0)
 
 
 def semi_supervised_ramp(progress: Progress, warmup_epochs: float, ramp_epochs: float) -> float:

@@ -5,21 +5,25 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alasca_pl.core.distributed import gather_with_places, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, Targets
+from alasca_pl.models.network import Network
+from alasca_pl.models.norms import Norm
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.mixing import Mixture, draw_pairs, low_frequency_mask, mix_among
-from alasca_pl.steps.mixmatch import ConfidencePenalty, sharpen
+from alasca_pl.steps.mixmatch import ConfidencePenalty
+from alasca_pl.steps.pseudo_labels import sharpen
 from alasca_pl.steps.step import (
     Step,
     base_losses,
     check_mixing,
     check_two_views,
+    idle_heads,
     numbered,
     observe,
     penalise,
@@ -140,7 +144,6 @@ class ProMixStep(Step):
     """
 
     views: tuple[Any, ...]
-    extra_heads = 1
 
     def __init__(
         self,
@@ -194,6 +197,10 @@ class ProMixStep(Step):
         self.views = tuple(views)
         self._penalties = {"confidence": ConfidencePenalty(warmup_penalty)} if warmup_penalty else None
 
+    def extra_heads(self, feature_size: int, num_classes: int, norm: Norm) -> list[nn.Module]:
+        """See ``Step``."""
+        return [nn.Linear(feature_size, num_classes)]
+
     def __call__(self, method: Method, batch: Batch, progress: Progress) -> StepResult:
         """Take one step; see the class."""
         check_mixing(self, method, batch, "average_predictions", "alasca_pl.methods.promix.ClassSmallLosses")
@@ -209,9 +216,7 @@ class ProMixStep(Step):
         penalties = None
         terms: dict[str, Tensor] = {}
         if progress.epoch < self.warmup_epochs:
-            # Further heads need a gradient, if of zero.
-            idle = torch.stack([0.0 * output.extra_logits[0].sum() for output in outputs])
-            base = losses.sum(dim=1) / batch_size + idle
+            base = losses.sum(dim=1) / batch_size + torch.stack([idle_heads(each) for each in method.networks])  # type: ignore[arg-type]
             penalties = self._penalties
         else:
             base, terms, weight = self._reliable(method, batch, outputs, losses.detach(), unmixed, progress)
@@ -233,9 +238,10 @@ class ProMixStep(Step):
         """Each network's loss (M,), its terms, and 1 for reliable samples (M, B)."""
         assert method.selector is not None
         averages = cast(KeepsAverages, method.selector)
+        networks: list[Network] = list(method.networks)  # type: ignore[arg-type]
         log_kept, log_others = (each.log() for each in averages.average_predictions())
         weak = [full_precision(output.logits) for output in outputs]
-        strong = [network(batch.views[0]) for network in method.networks]
+        strong = [network(batch.views[0]) for network in networks]
         probs = torch.stack([logits.detach().softmax(dim=1) for logits in weak])
         debiased = torch.stack(
             [(logits.detach() - self.debias * row).softmax(dim=1) for logits, row in zip(weak, log_kept.to(probs))]
@@ -253,7 +259,7 @@ class ProMixStep(Step):
         if progress.epoch >= self.unreliable_epochs and not self.keep_unreliable:
             on_others = 0.0
         rows = []
-        for number, (output, other) in enumerate(zip(outputs, strong)):
+        for number, (network, output, other) in enumerate(zip(networks, outputs, strong)):
             own = log_kept[number].to(probs)
             targets = Targets.unmixed(label[number], batch.index)
 
@@ -261,14 +267,16 @@ class ProMixStep(Step):
                 adjusted = full_precision(logits) + self.adjust * own
                 return method.criteria[number](adjusted, targets, progress)
 
+            further_head = network.extra_heads[0]
+            of_views = [(output.logits, other.logits), tuple(further_head(each.features) for each in (output, other))]
             of_heads = []
-            for head in range(2):
-                first, second = (_head(each, head) for each in (output, other))
+            for head, (first, second) in enumerate(of_views):
                 term = cost(first, targets) + rise * cost(second, targets)
                 of_head = (kept[number] * term).sum() / counts[0, number]
                 for kind in range(1 + self.regions) if rise else ():
                     mixture = self._mixture(batch, mask[number], label[number], (number, head, kind), progress)
-                    logits = _head(method.networks[number](mixture.image), head)
+                    mixed = network(mixture.image)
+                    logits = further_head(mixed.features) if head else mixed.logits
                     term = mixture.counted.to(probs.dtype) * cost(logits, mixture.targets)
                     of_head = of_head + rise * term.sum() / counts[0, number]
                 of_heads.append(of_head)
@@ -276,10 +284,7 @@ class ProMixStep(Step):
                 (weak[number].detach() - self.debias * log_others[number].to(probs)).softmax(dim=1), self.temperature
             )
             shift = self.adjust * log_others[number].to(probs)
-            soft = [
-                -(guess * (full_precision(each.extra_logits[0]) + shift).log_softmax(dim=1)).sum(dim=1)
-                for each in (output, other)
-            ]
+            soft = [-(guess * (full_precision(logits) + shift).log_softmax(dim=1)).sum(dim=1) for logits in of_views[1]]
             of_others = ((1.0 - kept[number]) * (soft[0] + rise * soft[1])).sum() / counts[1, number]
             rows.append(torch.stack([*of_heads, of_others]))
         main, further, others = torch.stack(rows).unbind(dim=1)
@@ -318,7 +323,3 @@ class ProMixStep(Step):
         rng = np.random.default_rng(derive_seed(self.seed, "promix", step, *purpose))
         mask = low_frequency_mask(rng.beta(1.0, 1.0), size[0], size[1], rng)
         return float(mask.mean()), order, mask
-
-
-def _head(output: NetworkOutput, number: int) -> Tensor:
-    return output.extra_logits[0] if number else output.logits

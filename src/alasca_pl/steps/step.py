@@ -10,6 +10,7 @@ from alasca_pl.core.errors import UserError
 from alasca_pl.core.modes import evaluating
 from alasca_pl.core.parts import Regularizer
 from alasca_pl.core.types import Batch, NetworkOutput, Progress, StepResult, StepView, Targets
+from alasca_pl.models.network import Network
 from alasca_pl.steps.method import Method
 
 
@@ -22,8 +23,8 @@ class Step(Protocol):
             others are ``Batch.views``. ``default`` is the augmentation that the data set is configured with; an object
             may replace a name, see ``alasca_pl.data.views.make_view``.
 
-    A step may have an attribute ``extra_heads``: the number of further linear heads on each network's features that it needs,
-    which then are ``NetworkOutput.extra_logits``.
+    A step may have a function ``extra_heads(feature_size, num_classes, norm)`` that makes a network's further heads, a list of
+    modules. It applies ``network.extra_heads`` to ``NetworkOutput.features`` itself, in the passes in which it needs them.
     """
 
     views: tuple[Any, ...]
@@ -77,10 +78,16 @@ def observe(method: Method, unmixed: Sequence[Tensor], batch: Batch) -> None:
             run_part.observe(everyone, batch.label, batch.index)
 
 
-def check_two_views(views: Sequence[Any]) -> None:
-    """Raise ``ValueError`` unless two views are named."""
-    if isinstance(views, str) or len(views) != 2:
-        raise ValueError(f"views must name two views, e.g. step.views=[weak,strong], got {views!r}")
+def check_two_views(views: Sequence[Any], or_four: bool = False) -> None:
+    """Raise ``ValueError`` unless two views, or four if a step can use them, are named."""
+    if isinstance(views, str) or not (len(views) == 2 or (or_four and len(views) == 4)):
+        also = " or four" if or_four else ""
+        raise ValueError(f"views must name two views{also}, e.g. step.views=[weak,strong], got {views!r}")
+
+
+def idle_heads(network: Network) -> Tensor:
+    """0, with a gradient of 0 for further heads: every parameter needs one, also in steps without a loss on these heads."""
+    return torch.stack([0.0 * parameter.sum() for parameter in network.extra_heads.parameters()]).sum()
 
 
 def check_mixing(step: Step, method: Method, batch: Batch, offers: str, example: str) -> None:
