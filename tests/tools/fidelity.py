@@ -131,6 +131,7 @@ class Choice:
         name: Of its yaml.
         about: What it is, in one line.
         slots: Path of each slot that it fills with the class in it.
+        classes: These classes, and those that their nodes give them.
         networks: Number of networks.
         rate: Whether it needs the noise rate.
         constants: What its constants depend on.
@@ -140,6 +141,7 @@ class Choice:
     name: str
     about: str
     slots: dict[str, str]
+    classes: tuple[str, ...]
     networks: int
     rate: str
     constants: str
@@ -151,22 +153,30 @@ class Choice:
 
     @property
     def papers(self) -> list[Paper]:
-        found = dict.fromkeys(paper for target in self.slots.values() for paper in references_of(target)[0])
+        found = dict.fromkeys(paper for target in self.classes for paper in references_of(target)[0])
         # The one that the line names goes first; a class may serve methods of several papers.
         return sorted(found, key=lambda paper: re.split(r"[ ,]", paper.authors)[0] not in self.about)
 
     @property
     def code(self) -> list[str]:
-        return list(dict.fromkeys(code for target in self.slots.values() for code in references_of(target)[1]))
+        return list(dict.fromkeys(code for target in self.classes for code in references_of(target)[1]))
 
     @property
     def pieces(self) -> frozenset[str]:
-        return frozenset().union(*(pieces_of(target) for target in self.slots.values()))
+        return frozenset().union(*(pieces_of(target) for target in self.classes))
 
 
 def _targets(config: dict[str, Any]) -> dict[str, str]:
     found = {path: node["_target_"] for path, node in parts(config).items()}
     return found | ({"aux": HEADS} if config["aux"]["stages"] else {})
+
+
+def _within(node: Any) -> Iterator[str]:
+    """Classes that a node names, at any depth."""
+    if isinstance(node, dict):
+        yield from [node["_target_"]] if "_target_" in node else []
+        for value in node.values():
+            yield from _within(value)
 
 
 def _about(group: str, name: str, target: str) -> str:
@@ -205,7 +215,9 @@ def choice_of(group: str, name: str) -> Choice | None:
     if not slots:
         return None
     about = _about(group, name, next(iter(slots.values())))
-    return Choice(group, name, about, slots, config["num_networks"], _rate(config), _constants(config))
+    nodes = parts(config)
+    classes = dict.fromkeys(each for path, target in slots.items() for each in (target, *_within(nodes.get(path))))
+    return Choice(group, name, about, slots, tuple(classes), config["num_networks"], _rate(config), _constants(config))
 
 
 @functools.cache
