@@ -106,7 +106,8 @@ def test_special_characters_of_latex():
     )
     table = Table("t", "a\ncaption", ["h_1", "n"], [["x&y", "1 ± 2"]], 1, [], [])
     assert latex_table(table).splitlines() == [
-        "% a caption", r"% needs \usepackage{booktabs}", r"\begin{tabular}{lr}", r"\toprule", r"h\_1 & n \\", r"\midrule", r"x\&y & 1 $\pm$ 2 \\",
+        "% a caption", r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{lr}", r"\toprule", r"h\_1 & n \\", r"\midrule", r"x\&y & 1 $\pm$ 2 \\",
         r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
 

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from alasca_pl.core.pooling import GlobalAverage
+
 HeadKind = Literal["bottleneck", "mlp", "mlp_gap_first", "residual", "depthwise"]
 Norm = Callable[[int], nn.Module]
 
@@ -31,7 +33,7 @@ def _mlp(channels: int, stride: int, width: int, norm: Norm) -> list[nn.Module]:
 
 def _mlp_gap_first(channels: int, stride: int, width: int, norm: Norm) -> list[nn.Module]:
     # On a 1 x 1 map a 1 x 1 convolution is a linear layer, so the usual normalisation fits.
-    return [nn.AdaptiveAvgPool2d(1), *_conv_norm_relu(nn.Conv2d(channels, width, 1), norm)]
+    return [GlobalAverage(), *_conv_norm_relu(nn.Conv2d(channels, width, 1), norm)]
 
 
 def _residual(channels: int, stride: int, width: int, norm: Norm) -> list[nn.Module]:
@@ -96,7 +98,7 @@ class AuxiliaryHead(nn.Module):
         if kind not in _TRUNKS:
             raise ValueError(f"unknown auxiliary head {kind!r}; choose one of {', '.join(get_args(HeadKind))}")
         self.trunk = nn.Sequential(*_TRUNKS[kind](channels, stride, width, norm))
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAverage()
         self.linear = nn.Linear(width, num_classes)
 
     def features(self, feature_map: Tensor) -> Tensor:

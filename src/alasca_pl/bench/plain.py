@@ -1,4 +1,4 @@
-"""What ours is compared with: the bare network's steps on images that are ready, and a plain PyTorch loop."""
+"""What ours is compared with: the bare network on images that are ready, and a plain PyTorch loop."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,6 +26,8 @@ from alasca_pl.models.network import Network
 class Floor:
     """A case: forward, backward and optimiser step of the bare network, on normalised images in memory.
 
+    For an epoch also the forward passes over the images of evaluation, without any measure.
+
     Args:
         fit: The case of cross-entropy with the same network, data and steps.
         layout: ``channels_last`` or ``contiguous``.
@@ -39,11 +41,12 @@ class Floor:
         self._fit, self._layout = fit, layout
 
     def measure(self) -> Duration:
-        """Train and return the time of a step, or of an epoch without evaluation."""
+        """Train and return the time of a step, or of an epoch."""
         fit = self._fit
         network, optimizer, device = _network(fit, self._layout)
         precision = _precision(fit)
         batches = list(_resident(fit, device))
+        evaluated = [] if fit.steps is not None else list(_evaluated(fit, device))
         begin = now()
         for number, (image, label) in enumerate(batches):
             if number == WARM_UP and fit.steps is not None:
@@ -53,6 +56,10 @@ class Floor:
                 loss = F.cross_entropy(network(image).logits, label)
             loss.backward()
             optimizer.step()
+        with torch.no_grad(), evaluating(network):
+            for image in evaluated:
+                with precision():
+                    network(image)
         duration = since(begin)
         self.images = fit.data.batch_size if fit.steps is not None else sum(len(label) for _, label in batches)
         return duration if fit.steps is None else duration.per(fit.steps)
@@ -159,6 +166,13 @@ def _resident(fit: Fit, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]
         if number == count:
             return
         yield batch.image.to(device), batch.label.to(device)
+
+
+def _evaluated(fit: Fit, device: torch.device) -> Iterator[Tensor]:
+    """Images of evaluation in batches, ready for the network."""
+    for split in fit.data.facts.eval_splits:
+        for batch in fit.data.eval_batches(split):
+            yield batch.image.to(device)
 
 
 class Loading:

@@ -9,6 +9,7 @@ from pathlib import Path
 import alasca_pl
 from alasca_pl.cli.bars import bar
 from alasca_pl.core import interrupts, threads
+from alasca_pl.core.allocation import keep_freed_memory
 from alasca_pl.core.progress import drawn_by
 from alasca_pl.core.terminal import PrintableRecord, say
 
@@ -120,6 +121,7 @@ def _stopping_well() -> Iterator[None]:
         sys.exit()
     interrupts.install()
     threads.stop_spinning()
+    keep_freed_memory()
     plain = logging.getLogRecordFactory()
     logging.setLogRecordFactory(PrintableRecord)
     try:

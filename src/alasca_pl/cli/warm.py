@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from alasca_pl.core import deferred, threads
+from alasca_pl.core.allocation import keep_freed_memory
 from alasca_pl.sweeps.supervise import SIGNALS, die_with_parent, end_as, supervise
 
 # What a run imports in any case. Others are imported by the job.
@@ -149,6 +150,7 @@ def main() -> None:
     # pyarrow, which pandas loads if it is installed, would begin a thread that tidies up its memory.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     threads.stop_spinning()
+    keep_freed_memory()
     deferred.install()
     for name in _LOADED:
         importlib.import_module(name)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from alasca_pl.core.modes import evaluating
+from alasca_pl.core.pooling import GlobalAverage
 from alasca_pl.core.types import NetworkOutput
 from alasca_pl.models.backbones import Backbone
 from alasca_pl.models.norm_outputs import collected, norm_layers
@@ -42,7 +43,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.feature_size = backbone.channels[-1]
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = GlobalAverage()
         self.head = nn.Linear(self.feature_size, num_classes)
         self.aux_heads = nn.ModuleDict()
         self.extra_heads = nn.ModuleList()
