@@ -46,8 +46,8 @@ Options:
 
 Times are wall and CPU time; ratios are of CPU time, because a machine may be shared, and of wall time on a GPU; ± is the largest
 deviation from the median. `floor` is the bare network in its faster layout: forward, backward and optimiser on images that lie
-ready, in an epoch also the forward passes of evaluation. MB are the state, and what the forward pass keeps for the backward pass; on
-a GPU the allocator's peak. By default the data are random images; any option of alasca-train holds for all cases.
+ready, in an epoch also the forward passes of evaluation. MB are the state, and what the forward pass keeps for the backward
+pass; on a GPU the allocator's peak. By default the data are random images; any option of alasca-train holds for all cases.
 
 Examples:
   alasca-bench what=step,epoch model.backbone.width=32
