@@ -160,3 +160,28 @@ def test_half_precision_predictions_are_averaged_in_float32(make_progress: MakeP
 def test_a_value_outside_its_range_is_named(name: str, value: float | str):
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         LabelConfidence(2, 3, **{name: value})
+
+
+@pytest.mark.parametrize("ema_on", ["logits", "probs"])
+def test_half_a_table_changes_a_confidence_by_its_rounding_only(ema_on, generator):
+    whole, half = (LabelConfidence(6, 5, 0.7, ema_on=ema_on, half_table=each) for each in (False, True))
+    for _ in range(4):
+        logits = 4 * torch.randn(6, 5, generator=generator)
+        for each in (whole, half):
+            each.observe(logits, torch.arange(6))
+    label = torch.arange(6) % 5
+    one, other = whole.of_labels(label), half.of_labels(label)
+    assert other.dtype == torch.float32 and half.table.rows.dtype == torch.float16
+    assert 0 < (one - other).abs().max() < 0.01
+    # It is also what a step reads.
+    smoothing = half.smoothing(Targets.unmixed(label, torch.arange(6)), Progress(60, 600, 120, 10))
+    torch.testing.assert_close(1 - smoothing[0], other)
+
+
+def test_confidence_of_all_labels_does_not_depend_on_pieces(monkeypatch, generator):
+    trust = LabelConfidence(10, 3)
+    trust.observe(torch.randn(10, 3, generator=generator), torch.arange(10))
+    label = torch.arange(10) % 3
+    whole = trust.of_labels(label)
+    monkeypatch.setattr("alasca_pl.alasca.confidence._ROWS", 4)
+    assert torch.equal(trust.of_labels(label), whole)

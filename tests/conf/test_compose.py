@@ -720,7 +720,7 @@ def test_every_trainer_builds(tmp_path, digits, trainer, callbacks):
     assert made.num_devices == (2 if trainer == "ddp" else 1)
     assert made.max_epochs == (2 if trainer == "smoke" else 60)
     names = [type(callback).__name__ for callback in made.callbacks]
-    assert ("RunProgress" in names) == (callbacks == "default")
+    assert ("RunProgress" in names) == (callbacks != "quiet")
     assert {"NoiseMonitor", "History", "RankRng", "ParallelGuard"} <= set(names)
 
 

@@ -198,3 +198,31 @@ def test_adding_sums_the_values_of_an_index_that_occurs_twice():
     table = SampleBuffer(num_samples=3, row_size=2, momentum=0.5, initial=1.0)
     table.add(torch.tensor([[1.0, 2.0], [10.0, 20.0], [0.5, 0.25]]), index=torch.tensor([2, 0, 2]))
     assert table.rows.tolist() == [[11.0, 21.0], [1.0, 1.0], [2.5, 3.25]]
+
+
+def test_half_a_table_rounds_what_it_stores_and_nothing_else(generator):
+    table = SampleBuffer(4, 3, 0.9, half=True)
+    stored = torch.zeros(3, dtype=torch.float16)
+    for _ in range(20):
+        # Sums in float16 would lose what a single step adds.
+        values = 100 * torch.randn(1, 3, generator=generator)
+        table.update(values, torch.tensor([2]))
+        stored = (0.9 * stored.double() + 0.1 * values[0].double()).float().half()
+        assert (table.rows[2] - stored).abs().max() <= stored.abs().max() / 1024
+    assert table.rows.element_size() * table.rows.numel() == 2 * 4 * 3
+    read = table.read(Targets.unmixed(torch.tensor([0]), torch.tensor([2])))
+    assert read.dtype == torch.float32 and torch.equal(read[0, 0], table.rows[2].float())
+
+
+def test_half_a_table_is_stored_in_half_of_the_room():
+    sizes = []
+    for half in (False, True):
+        file = io.BytesIO()
+        torch.save(SampleBuffer(1000, 100, 0.5, half=half).state_dict(), file)
+        sizes.append(len(file.getvalue()))
+    assert sizes[1] < 0.52 * sizes[0]
+
+
+def test_half_must_be_a_choice():
+    with pytest.raises(ValueError, match="half must be true or false, got 16"):
+        SampleBuffer(1, 1, 0.5, half=16)

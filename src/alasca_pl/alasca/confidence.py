@@ -2,12 +2,16 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.types import Progress, Targets
+
+# That are read at once.
+_ROWS = 65_536
 
 
 class LabelConfidence(nn.Module):
@@ -24,6 +28,7 @@ class LabelConfidence(nn.Module):
         ramp_epochs: Epochs over which the confidence moves from 1 to its value, so that training starts with plain
             cross-entropy. In the authors' code, not in the paper. 0 switches the ramp off.
         exponent: smoothing = (1 - confidence)^exponent; the paper keeps 1.
+        half_table: Store the averages as float16, see ``SampleBuffer``.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -52,6 +57,7 @@ class LabelConfidence(nn.Module):
         ema_on: Literal["logits", "probs"] = "logits",
         ramp_epochs: float = 30,
         exponent: float = 1.0,
+        half_table: bool = False,
     ) -> None:
         super().__init__()
         if not temperature > 0:
@@ -66,7 +72,7 @@ class LabelConfidence(nn.Module):
         self.ema_on = ema_on
         self.ramp_epochs = ramp_epochs
         self.exponent = exponent
-        self.table = SampleBuffer(num_samples, num_classes, momentum)
+        self.table = SampleBuffer(num_samples, num_classes, momentum, half=half_table)
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
         """Fold the predictions of one step into the table.
@@ -108,4 +114,7 @@ class LabelConfidence(nn.Module):
         Args:
             label: int64 (N,), in index order.
         """
-        return self._of_rows(self.table.rows, label.to(self.table.rows.device))
+        rows = self.table.rows
+        # In pieces, because in float32 and as probabilities the whole table would take several times its memory.
+        pieces = zip(rows.split(_ROWS), label.to(rows.device).split(_ROWS), strict=True)
+        return torch.cat([self._of_rows(piece.float(), own) for piece, own in pieces])

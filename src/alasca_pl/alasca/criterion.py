@@ -93,12 +93,13 @@ class AdaptiveLabelSmoothing(Criterion):
         ramp_epochs: float = 60,
         exponent: float = 1.0,
         target: SmoothingTarget = "uniform",
+        half_table: bool = False,
     ) -> None:
         super().__init__()
         check_target(target)
         self.target: SmoothingTarget = target
         self.label_confidence = LabelConfidence(
-            num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent
+            num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent, half_table
         )
 
     def observe(self, logits: Tensor, index: Tensor) -> None:

@@ -44,6 +44,7 @@ class AlascaRegularizer(Regularizer):
         shared_ema: Whether several networks share one table, as in the authors' code for Co-teaching; by default each has
             its own. As there, the shared table moves towards network 0's logits and network 0's penalty is taken, before
             network 1 moves the table, and so on.
+        half_table: See ``LabelConfidence``.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -84,6 +85,7 @@ class AlascaRegularizer(Regularizer):
         target: SmoothingTarget = "others",
         aux_samples: Literal["all", "selected"] = "all",
         shared_ema: bool = False,
+        half_table: bool = False,
     ) -> None:
         super().__init__(strength)
         check_target(target)
@@ -95,7 +97,7 @@ class AlascaRegularizer(Regularizer):
         self.aux_samples = aux_samples
         self.shared = shared_ema
         self.label_confidence = LabelConfidence(
-            num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent
+            num_samples, num_classes, momentum, temperature, ema_on, ramp_epochs, exponent, half_table
         )
 
     def observe(self, logits: Tensor, index: Tensor) -> None:

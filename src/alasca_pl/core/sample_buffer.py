@@ -16,7 +16,7 @@ _LARGE = 2**28
 
 
 class SampleBuffer(nn.Module):
-    """Exponential moving average with one float32 row per training sample.
+    """Exponential moving average with one row per training sample.
 
     The table is not a registered buffer: data-parallel training would copy rank 0's table over the others' at each
     forward pass and lose half of the updates without an error. It is kept in the extra state, which checkpoints hold.
@@ -26,6 +26,8 @@ class SampleBuffer(nn.Module):
         row_size: R, at least 1.
         momentum: Fraction of the old row that is kept at an update, in [0, 1). With 0 the table holds the latest rows.
         initial: Value of all entries before the first update.
+        half: Store rows as float16, in half of the memory and with three digits, instead of float32. All arithmetic is in
+            float32 either way.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -44,21 +46,26 @@ class SampleBuffer(nn.Module):
 
     rows: Tensor
 
-    def __init__(self, num_samples: int, row_size: int, momentum: float, initial: float = 0.0) -> None:
+    def __init__(
+        self, num_samples: int, row_size: int, momentum: float, initial: float = 0.0, half: bool = False
+    ) -> None:
         super().__init__()
         if num_samples < 1 or row_size < 1:
             raise ValueError(f"a table needs at least one row and column, got {num_samples} x {row_size}")
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}; 0 keeps only the latest value")
+        if not isinstance(half, bool):
+            raise ValueError(f"half must be true or false, got {half!r}")
         self.momentum = momentum
-        size = 4 * num_samples * row_size
+        dtype = torch.float16 if half else torch.float32
+        size = dtype.itemsize * num_samples * row_size
         if size >= _LARGE:
             log.info(
                 "a table of %d samples x %d values takes %.1f GB of memory, and of each checkpoint",
                 num_samples, row_size, size / 1e9,
             )  # fmt: skip
         # Set without nn.Module's own bookkeeping, which would reject a later copy that is not a registered buffer.
-        self.__dict__["rows"] = torch.full((num_samples, row_size), initial, dtype=torch.float32)
+        self.__dict__["rows"] = torch.full((num_samples, row_size), initial, dtype=dtype)
 
     @torch.no_grad()
     def update(self, rows: Tensor, index: Tensor) -> None:
@@ -71,7 +78,8 @@ class SampleBuffer(nn.Module):
             index: int64 (B,).
         """
         index, rows = gather_rows(index, rows.detach().float())
-        self.rows[index] = self.momentum * self.rows[index] + (1.0 - self.momentum) * _means(rows, index)
+        old = self.rows[index].float()
+        self.rows[index] = (self.momentum * old + (1.0 - self.momentum) * _means(rows, index)).to(self.rows.dtype)
 
     @torch.no_grad()
     def add(self, rows: Tensor, index: Tensor) -> None:
@@ -84,7 +92,7 @@ class SampleBuffer(nn.Module):
             index: int64 (B,).
         """
         index, rows = gather_rows(index, rows.detach().float())
-        self.rows.index_add_(0, index, rows)
+        self.rows.index_add_(0, index, rows.to(self.rows.dtype))
 
     @torch.no_grad()
     def fill(self, rows: Tensor) -> None:
@@ -102,7 +110,7 @@ class SampleBuffer(nn.Module):
 
     def read(self, targets: Targets) -> Tensor:
         """Return the rows of all samples that a batch is mixed from, float32 (V, B, R)."""
-        return self.rows[targets.index]
+        return self.rows[targets.index].float()
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"rows": self.rows}

@@ -22,6 +22,7 @@ class EarlyLearningRegularization(Criterion):
         num_classes: K.
         strength: Factor of the regularizer, the paper's lambda, at least 0.
         momentum: Fraction of the old average kept at each visit, the paper's beta, in [0, 1).
+        half_table: Store the averages as float16, see ``SampleBuffer``.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -45,12 +46,19 @@ class EarlyLearningRegularization(Criterion):
         tensor([-0.0911,  0.9089])
     """
 
-    def __init__(self, num_samples: int, num_classes: int, strength: float = 3.0, momentum: float = 0.7) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        num_classes: int,
+        strength: float = 3.0,
+        momentum: float = 0.7,
+        half_table: bool = False,
+    ) -> None:
         super().__init__()
         if not strength >= 0:
             raise ValueError(f"strength must be at least 0, got {strength}; 0 is plain cross-entropy")
         self.strength = strength
-        self.average = SampleBuffer(num_samples, num_classes, momentum)
+        self.average = SampleBuffer(num_samples, num_classes, momentum, half=half_table)
 
     def observe(self, logits: Tensor, index: Tensor) -> None:
         probs = F.softmax(logits.float(), dim=1).clamp(PROB_MARGIN, 1.0 - PROB_MARGIN)
@@ -58,7 +66,7 @@ class EarlyLearningRegularization(Criterion):
 
     def confidence(self, label: Tensor) -> Tensor:
         label = label.to(self.average.rows.device)
-        return self.average.rows.gather(1, label.unsqueeze(1)).squeeze(1)
+        return self.average.rows.gather(1, label.unsqueeze(1)).squeeze(1).float()
 
     def inactive_because(self, last: Progress) -> str | None:
         return None if self.strength else "strength=0"

@@ -25,6 +25,7 @@ class EarlyLearningPlus(EarlyLearningRegularization):
         coef_step: Length of the ramp: at optimiser step n = 1, 2, ... the strength is multiplied by ``exp(-5 (1 - min(n
             / coef_step, 1))^2)``; 0 means no ramp.
         sharpen_labels: Multiply the (mixed) label by the (mixed) average, and scale it to sum to 1.
+        half_table: See ``EarlyLearningRegularization``.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -56,8 +57,9 @@ class EarlyLearningPlus(EarlyLearningRegularization):
         momentum: float = 0.7,
         coef_step: int = 0,
         sharpen_labels: bool = False,
+        half_table: bool = False,
     ) -> None:
-        super().__init__(num_samples, num_classes, strength, momentum)
+        super().__init__(num_samples, num_classes, strength, momentum, half_table)
         if not coef_step >= 0:
             raise ValueError(f"coef_step must be at least 0, got {coef_step}; 0 is no ramp")
         self.coef_step = coef_step
