@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from alasca_pl.methods.mixture import two_component_posterior
-from alasca_pl.methods.noise_rate import NoiseRateEstimate, confident_rate, estimate_noise_rate
+from alasca_pl.methods.noise_rate import NoiseRateEstimate, confident_rate, consensus_rate, estimate_noise_rate
+from alasca_pl.methods.transition import consensus_matrix
 
 
 def losses_of(rate: float, margin: float, seed: int, count: int = 4000, classes: int = 10) -> tuple[np.ndarray, float]:
@@ -131,6 +132,7 @@ def test_a_network_that_knows_the_classes_gives_the_rate(rate):
     probs[np.arange(4000), clean] += 0.7
     assert confident_rate(probs, label) == pytest.approx(np.mean(label != clean), abs=0.02)
     losses = -np.log(probs[np.arange(4000), label])
+    assert consensus_rate(probs, label) == pytest.approx(np.mean(label != clean), abs=0.02)
     assert estimate_noise_rate(losses[None], probs[None], label) <= np.mean(label != clean) + 0.02
 
 
@@ -139,6 +141,30 @@ def test_the_smaller_of_both_estimates_counts_per_network():
     losses, probs = rng.random((2, 200)), rng.dirichlet(np.ones(3), size=(2, 200))
     label = rng.integers(0, 3, 200)
     alone = [estimate_noise_rate(each[None]) for each in losses]
-    joint = [confident_rate(each, label) for each in probs]
+    joint = [consensus_rate(each, label) for each in probs]
     expected = np.mean([min(pair) for pair in zip(alone, joint)])
     assert estimate_noise_rate(losses, probs, label) == pytest.approx(expected, abs=1e-12)
+
+
+def test_neighbours_by_predictions_are_those_by_logits():
+    rng = np.random.default_rng(7)
+    clean = rng.integers(0, 4, 500)
+    logits = rng.normal(size=(500, 4)) + 3.0 * np.eye(4)[clean]
+    label = np.where(rng.random(500) < 0.3, rng.integers(0, 4, 500), clean)
+    probs = np.exp(logits + 5.0) / np.exp(logits + 5.0).sum(axis=1, keepdims=True)
+    centred = (logits - logits.mean(axis=1, keepdims=True)).astype(np.float32)
+    assert consensus_rate(probs, label) == pytest.approx(consensus_matrix(centred, label, 4).noise_rate, abs=1e-3)
+
+
+def test_probabilities_of_zero_have_neighbours_too():
+    label = np.repeat([0, 1], 50)
+    assert consensus_rate(np.eye(2)[label], label) == pytest.approx(0.0, abs=0.02)
+
+
+@pytest.mark.parametrize(("count", "classes"), [(300, 101), (2, 2)])
+def test_the_confident_joint_counts_where_a_consensus_cannot(count, classes):
+    rng = np.random.default_rng(8)
+    probs, label = rng.dirichlet(np.ones(classes), count), rng.integers(0, classes, count)
+    losses = np.linspace(0.0, 9.0, count)
+    expected = min(estimate_noise_rate(losses[None]), confident_rate(probs, label))
+    assert estimate_noise_rate(losses[None], probs[None], label) == pytest.approx(expected, abs=1e-12)

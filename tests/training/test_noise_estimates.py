@@ -12,13 +12,13 @@ from alasca_pl.core.noise_estimate import NoiseEstimate, NoiseEstimator, matrix_
 from alasca_pl.core.rows import read_rows
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.methods.noise_estimates import AllEstimates
-from alasca_pl.methods.noise_rate import confident_rate, mixture_rate
+from alasca_pl.methods.noise_rate import confident_rate, consensus_rate, mixture_rate
 from alasca_pl.methods.transition import anchor_matrix, consensus_matrix, dual_t_matrix, rate_of_matrix
 from alasca_pl.training.callbacks.noise_estimates import NoiseEstimates
 from running import SMALLER, TWO, assert_same_bits, checkpoint, train, train_killed
 
 ON = ("callbacks=noise_estimates", "callbacks.progress=null")
-RATES = ("mixture", "confident", "smaller", "anchor", "dual_t", "consensus")
+RATES = ("mixture", "confident", "default", "anchor", "dual_t", "consensus")
 MATRICES = RATES[3:]
 
 
@@ -51,7 +51,7 @@ def test_each_estimate_is_that_of_its_function():
     matrices = {"anchor": anchor_matrix(probs, None), "dual_t": dual_t_matrix(probs, label, None)}
     assert tuple(found) == RATES
     assert found["mixture"].rate == mixture_rate(losses, 3) and found["confident"].rate == confident_rate(probs, label)
-    assert found["smaller"].rate == min(found["mixture"].rate, found["confident"].rate)
+    assert found["default"].rate == min(found["mixture"].rate, consensus_rate(scan.probs[0].numpy(), label, 3))
     for name, matrix in matrices.items():
         np.testing.assert_array_equal(found[name].matrix, matrix)
         assert found[name].rate == rate_of_matrix(matrix, label)
@@ -118,14 +118,14 @@ def test_training_does_not_change_by_a_bit_and_a_part_finds_the_same_rate(tmp_pa
     assert [row.keys() for row in found] == [names] * 3
     # The selector estimates before the third epoch, from what the second one left.
     selector = [state for name, state in other["state_dict"].items() if name.endswith("estimate._extra_state")]
-    mean = np.mean([found[1][f"noise_rate/smaller/{m}"] for m in (0, 1)])
+    mean = np.mean([found[1][f"noise_rate/default/{m}"] for m in (0, 1)])
     assert [state["rate"] for state in selector] == [pytest.approx(mean, abs=1e-6)]
 
 
 def test_only_some_epochs_are_scanned_and_always_the_last(tmp_path):
     train(tmp_path, *SMALLER, "alasca=none", *ON, "callbacks.noise_estimates.every=2")
     rows = read_rows(tmp_path / "metrics.csv")
-    assert [row.get("noise_rate/smaller") is not None for row in rows] == [False, True, True]
+    assert [row.get("noise_rate/default") is not None for row in rows] == [False, True, True]
 
 
 def test_without_clean_labels_there_is_no_truth(tmp_path):
@@ -173,7 +173,7 @@ def test_two_processes_log_what_one_does(tmp_path):
     train(tmp_path / "two", *options, *TWO)
     one, two = (estimated(read_rows(tmp_path / name / "metrics.csv")) for name in ("one", "two"))
     for row, its in zip(one, two):
-        assert row.keys() == its.keys() and "noise_rate/smaller" in row
+        assert row.keys() == its.keys() and "noise_rate/default" in row
         for name, value in row.items():
             assert its[name] == pytest.approx(value, abs=1e-3), name
 

@@ -13,6 +13,7 @@ from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress
 from alasca_pl.methods.mixture import scale_to_unit, two_component_posterior
+from alasca_pl.methods.transition import consensus_matrix
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 _REG_COVAR = 5e-4
 _MAX_ITER = 100
 _TOL = 1e-4
+# Tables of the consensus grow with the cube of the number of classes.
+_MOST_CLASSES = 100
+_LEAST_SAMPLES = 3
 
 
 def mixture_rate(losses: np.ndarray, seed: int = 0) -> float:
@@ -86,21 +90,52 @@ def confident_rate(probs: np.ndarray, label: np.ndarray) -> float:
     return float(1.0 - np.trace(scaled) / total) if total > 0 else 0.0
 
 
+def consensus_rate(probs: np.ndarray, label: np.ndarray, seed: int = 0) -> float:
+    """Estimate the noise rate by how often samples that are predicted alike have equal labels, see ``consensus_matrix``.
+
+    Neighbours are sought by the angle of centred logarithms of probabilities, which give nearly the rate that features do. The
+    estimate is too large while the network does not separate the classes, and too small once it has memorised labels.
+
+    Args:
+        probs: Float (N, K).
+        label: Given labels, int64 (N,).
+        seed: Of the choice of samples.
+
+    Returns:
+        A rate in [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> true = np.repeat([0, 1], 500)
+        >>> probs = 0.7 * np.eye(2)[true] + 0.3 * rng.dirichlet([1, 1], 1000)
+        >>> label = np.where(rng.random(1000) < 0.2, 1 - true, true)
+        >>> 0.15 < consensus_rate(probs, label) < 0.25
+        True
+    """
+    log_probs = np.log(np.maximum(probs, np.finfo(np.float32).tiny))
+    centred = log_probs - log_probs.mean(axis=1, keepdims=True)
+    return consensus_matrix(centred.astype(np.float32), label, probs.shape[1], seed).noise_rate
+
+
 def estimate_noise_rate(
     losses: np.ndarray, probs: np.ndarray | None = None, label: np.ndarray | None = None, seed: int = 0
 ) -> float:
     """Estimate the noise rate without clean labels: the smaller of two estimates, averaged over networks.
 
-    Early in a run both are too large: the mixture because clean samples are hard, the confident joint because the
-    network is poor. Once noisy labels are memorised both count them as clean. On the 1,297 digits after 10 to 20 epochs
-    the smaller one was within 0.04 of the true rate (0 to 0.72); for a small network with an accuracy of one third on
-    CIFAR-10 after 10 epochs on 2,000 images the error was up to 0.37.
+    The mixture of losses knows little of the rate, but a poor network hardly disturbs it; the consensus of predictions is
+    close to the rate once a network classifies well, and far too large before. Above 100 classes, where the consensus would take
+    too long, the confident joint takes its place.
+
+    Mean error over kinds of noise, one seed (experiments/noise_rates): 0.05 on 15,000 images of CIFAR-10 with networks that
+    classify 58 to 80 % of them correctly, where the smaller of mixture and confident joint has 0.08; 0.01 on the 1,297 digits
+    after 10 epochs (rates of 0 to 0.54); 0.09 on 2,500 images of CIFAR-10 after 5 epochs, where it is the mixture's.
 
     Args:
         losses: Finite, float (M, N), against the given labels.
         probs: Float (M, N, K), or None to use only the mixture.
         label: Given labels, int64 (N,); needed with ``probs``.
-        seed: Of the mixture's start.
+        seed: Of the mixture's start and the choice of samples.
 
     Returns:
         A rate in [0, 1].
@@ -114,9 +149,15 @@ def estimate_noise_rate(
     for number, each in enumerate(losses):
         rate = mixture_rate(each, seed)
         if probs is not None and label is not None:
-            rate = min(rate, confident_rate(probs[number], label))
+            rate = min(rate, _rate_of_predictions(probs[number], label, seed))
         rates.append(rate)
     return float(np.mean(rates))
+
+
+def _rate_of_predictions(probs: np.ndarray, label: np.ndarray, seed: int) -> float:
+    if probs.shape[1] > _MOST_CLASSES or len(label) < _LEAST_SAMPLES:
+        return confident_rate(probs, label)
+    return consensus_rate(probs, label, seed)
 
 
 class NoiseRateEstimate(nn.Module):
@@ -128,8 +169,8 @@ class NoiseRateEstimate(nn.Module):
     References:
         Li, Socher and Hoi: DivideMix: Learning with Noisy Labels as Semi-supervised Learning. ICLR 2020.
         https://arxiv.org/abs/2002.07394
-        Northcutt, Jiang and Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels. JAIR 2021.
-        https://arxiv.org/abs/1911.00068
+        Zhu, Song and Liu: Clusterability as an Alternative to Anchor Points When Learning with Noisy Labels. ICML 2021.
+        https://arxiv.org/abs/2102.05291
 
     Example:
         >>> import torch
