@@ -157,11 +157,11 @@ def test_neighbours_by_predictions_are_those_by_logits():
 
 
 def test_probabilities_of_zero_have_neighbours_too():
-    label = np.repeat([0, 1], 50)
-    assert consensus_rate(np.eye(2)[label], label) == pytest.approx(0.0, abs=0.02)
+    label = np.repeat([0, 1, 2], 50)
+    assert consensus_rate(np.eye(3)[label], label) == pytest.approx(0.0, abs=0.02)
 
 
-@pytest.mark.parametrize(("count", "classes"), [(300, 101), (2, 2)])
+@pytest.mark.parametrize(("count", "classes"), [(300, 101), (300, 2), (2, 3)])
 def test_the_confident_joint_counts_where_a_consensus_cannot(count, classes):
     rng = np.random.default_rng(8)
     probs, label = rng.dirichlet(np.ones(classes), count), rng.integers(0, classes, count)
