@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _REG_COVAR = 5e-4
 _MAX_ITER = 100
 _TOL = 1e-4
-# Of two classes centred predictions have two directions only; tables of the consensus grow with the cube of the number of classes.
+# Of two classes predictions have two directions only; tables of the consensus grow with the cube of the number of classes.
 _FEWEST_CLASSES, _MOST_CLASSES = 3, 100
 _LEAST_SAMPLES = 3
 
