@@ -129,7 +129,7 @@ def estimate_noise_rate(
 
     Mean error over kinds of noise, one seed (experiments/noise_rates): 0.05 on 15,000 images of CIFAR-10 with networks that
     classify 58 to 80 % of them correctly, where the smaller of mixture and confident joint has 0.08; 0.01 on the 1,297 digits
-    after 10 epochs (rates of 0 to 0.54); 0.09 on 2,500 images of CIFAR-10 after 5 epochs, where it is the mixture's.
+    after 10 epochs (rates of 0 to 0.54); 0.11 on 2,500 images of CIFAR-10 after 10 epochs, where it is the mixture's.
 
     Args:
         losses: Finite, float (M, N), against the given labels.
