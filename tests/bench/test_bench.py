@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -100,6 +101,19 @@ def test_memory_of_a_step_by_hand(tmp_path):
     weight, table, kept = 3 * 2, 5 * 2, 4 * 3 + 4 * 2
     # Weight, gradient, momentum, table, and what is kept; 4 bytes each.
     assert memory.bytes == 4 * (3 * weight + table + kept)
+
+
+def test_a_state_at_the_address_of_what_was_freed_counts_as_well():
+    memory, module, weight = StepMemory(), torch.nn.Module(), torch.nn.Parameter(torch.ones(3))
+    module.weight, module.device = weight, torch.device("cpu")
+    memory.on_train_batch_start(None, module, None, 0)
+    kept = weight.exp()
+    memory.on_before_backward(None, module, kept.sum())
+    # As if what exp keeps had been freed and taken again.
+    optimizer = SimpleNamespace(state={weight: {"momentum": kept.detach()}})
+    memory.on_train_batch_end(SimpleNamespace(optimizers=[optimizer]), module, None, None, 0)
+    # Weight, gradient, result of exp, momentum.
+    assert memory.bytes == 4 * (3 + 3 + 3 + 3)
 
 
 @pytest.mark.parametrize("what", ["step", "loading", "peers"])

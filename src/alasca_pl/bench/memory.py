@@ -26,6 +26,7 @@ class StepMemory(L.Callback):
     def __init__(self) -> None:
         self.bytes: int | None = None
         self._kept: dict[int, int] = {}
+        self._state: dict[int, int] = {}
         self._hooks: contextlib.ExitStack | None = None
 
     def on_train_batch_start(
@@ -36,6 +37,8 @@ class StepMemory(L.Callback):
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
         else:
+            tables = [part.rows for part in pl_module.modules() if isinstance(part, SampleBuffer)]
+            self._state = _storages([*pl_module.parameters(), *pl_module.buffers(), *tables])
             self._hooks = contextlib.ExitStack()
             self._hooks.enter_context(saved_tensors_hooks(self._note, lambda tensor: tensor))
 
@@ -53,11 +56,13 @@ class StepMemory(L.Callback):
             self.bytes = torch.cuda.max_memory_allocated(pl_module.device)
             return
         trained = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
-        tables = [part.rows for part in pl_module.modules() if isinstance(part, SampleBuffer)]
-        states = [value for one in trainer.optimizers for state in one.state.values() for value in state.values()]
-        whole = _storages([*pl_module.parameters(), *pl_module.buffers(), *tables, *states])
         gradients = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-        self.bytes = sum((self._kept | whole).values()) + gradients
+        states = _storages(
+            value for one in trainer.optimizers for state in one.state.values() for value in state.values()
+        )
+        # Told apart before the backward pass, which frees what was kept: the optimiser's first state may take its addresses.
+        kept = {address: size for address, size in self._kept.items() if address not in self._state}
+        self.bytes = sum(sum(each.values()) for each in (self._state, kept, states)) + gradients
         self._kept = {}
 
     def _note(self, tensor: Tensor) -> Tensor:
