@@ -25,7 +25,7 @@ JOBS = {
     "webvision": 2 * 2 * 3,
     "audit_small": 2 * 6 * 3,
     "audit_retrain": 9 * 3,
-    "noise_rates": 6 * (3 + 1),
+    "noise_rates": 6 * 3,
 }
 
 
