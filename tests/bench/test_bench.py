@@ -14,6 +14,7 @@ from alasca_pl.bench.memory import StepMemory
 from alasca_pl.bench.output import base_of, floor_of
 from alasca_pl.bench.suite import WHATS
 from alasca_pl.bench.turns import Result, ratio, spread, take_turns
+from alasca_pl.core.errors import UserError
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.data.synthetic import read_synthetic
 from alasca_pl.report.paper import paper_costs
@@ -45,6 +46,24 @@ def test_cases_take_turns_and_the_first_round_does_not_count():
     assert [result.wall for result in results] == [[2.0, 3.0]] * 2
     assert results[0].cpu == [20.0, 30.0] and results[0].images == 3
     assert said[0] == "warm-up: a" and said[-1] == "round 2 of 2: b"
+
+
+@pytest.mark.parametrize("fails_in", [1, 3])
+@pytest.mark.parametrize("error", [UserError("no such data"), FloatingPointError("loss is not finite")])
+def test_what_cannot_be_measured_is_left_out(error, fails_in):
+    class Failing(Counted):
+        def measure(self):
+            duration = super().measure()
+            if self._times == fails_in:
+                raise error
+            return duration
+
+    order, said = [], []
+    results = take_turns([Counted("a", order), Failing("b", order)], "step", rounds=3, say=said.append)
+    assert [result.name for result in results] == ["a"] and len(results[0].wall) == 3
+    assert order.count("b") == fails_in and f"left out: b: {error}" in said
+    with pytest.raises(type(error)):
+        take_turns([Failing("b", [])], "step", rounds=3, say=said.append)
 
 
 def test_ratios_are_taken_within_a_round():
@@ -136,12 +155,13 @@ def test_a_measurement_prints_and_writes_all_times(tmp_path, what):
 def test_methods_are_measured_after_their_warm_up(tmp_path):
     # Two networks, which is all until DivideMix's warm-up is over; then each of them sees mixes of several views.
     done = command(
-        tmp_path, "what=methods", "methods=dividemix", "output=out", *TINY, "data.batch_size=12", entry="bench"
+        tmp_path, "what=methods", "methods=dividemix,backward", "output=out", *TINY, "data.batch_size=12", entry="bench"
     )
     assert done.code == 0, done.err
     results = json.loads((tmp_path / "out" / "bench.json").read_text())["results"]["methods"]
     by_name = {result["name"]: result for result in results}
     assert by_name["dividemix"]["memory"] > 3 * by_name["ce"]["memory"]
+    assert len(by_name["backward"]["cpu"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class _Suite:
             }
         elif what == "methods":
             named = {
-                method: ((f"method={method}", "alasca=none"), paper.get(_OF_METHODS.get(method, "")))
+                method: (self._of_method(method), paper.get(_OF_METHODS.get(method, "")))
                 for method in methods
                 if method != CE
             }
@@ -126,6 +126,15 @@ class _Suite:
                 named["als_ema (table and loss, no heads)"] = (("method=als_ema", "alasca=none"), None)
         fits = [Fit(name, self._config(words), self.base.data, steps) for name, (words, _) in named.items()]
         return [*floors, base, *fits], {name: ratios for name, (_, ratios) in named.items() if ratios is not None}
+
+    def _of_method(self, method: str) -> tuple[str, ...]:
+        words = (f"method={method}", "alasca=none")
+        if method != "backward":
+            return words
+        # A matrix that is estimated from random images cannot be inverted.
+        count = self.base.data.facts.num_classes
+        rows = [[0.8 * (row == column) + 0.2 / count for column in range(count)] for row in range(count)]
+        return (*words, f"criterion.matrix={rows}")
 
     def _config(self, words: Sequence[str]) -> Config:
         """The config of one case, whose own options take the place of those of the command line."""

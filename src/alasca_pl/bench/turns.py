@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from alasca_pl.bench.clock import Duration
+from alasca_pl.core.errors import UserError
 
 
 class Case(Protocol):
@@ -56,23 +57,35 @@ class Result:
 def take_turns(cases: Sequence[Case], unit: str, rounds: int, say: Callable[[str], None]) -> list[Result]:
     """Measure all cases in each round: A B ... A B ...; a first round warms up and does not count.
 
+    A case that cannot be measured, because a method refuses the data or diverges on them, is left out.
+
     Args:
         cases: What to measure.
         unit: What one time is of.
         rounds: Number of rounds that count, at least 1.
-        say: Called before each measurement with what is about to be measured.
+        say: Called before each measurement with what is about to be measured, and with what is left out and why.
+
+    Raises:
+        UserError: If no case can be measured.
     """
-    results = [Result(case.name, unit, case.images) for case in cases]
+    results = {case: Result(case.name, unit, case.images) for case in cases}
     for number in range(rounds + 1):
-        for case, result in zip(cases, results):
+        for case, result in list(results.items()):
             say(f"{'warm-up' if number == 0 else f'round {number} of {rounds}'}: {case.name}")
-            duration = case.measure()
+            try:
+                duration = case.measure()
+            except (UserError, FloatingPointError) as error:
+                if len(results) == 1:
+                    raise
+                say(f"left out: {case.name}: {error}")
+                del results[case]
+                continue
             if number:
                 result.wall.append(duration.wall)
                 result.cpu.append(duration.cpu)
-    for case, result in zip(cases, results):
+    for case, result in results.items():
         result.images, result.memory, result.flops = case.images, case.memory, case.flops
-    return results
+    return list(results.values())
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> tuple[float, float, float]:
