@@ -1,7 +1,7 @@
 """The table of methods: sources, slots, what was compared with independent computations, costs.
 
     python tests/tools/fidelity.py                   # run the comparisons, read committed records, write everything
-    python tests/tools/fidelity.py costs             # read committed records only
+    python tests/tools/fidelity.py costs             # read docs/costs.json, made by alasca-bench, and committed records
     python tests/tools/fidelity.py documents         # write the documents from what was collected before
 
 ``docs/fidelity.json`` keeps what must be measured. All else is read from where it belongs: papers and code from the
@@ -15,7 +15,6 @@ import functools
 import itertools
 import json
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,9 +26,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from alasca_pl.bench.turns import ratio
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.report.collection import load_runs
-from alasca_pl.report.costs import hardware_of, seconds_per_epoch
 from alasca_pl.report.grid import figure
 from alasca_pl.report.keys import value_of
 from alasca_pl.report.paper import PROTOCOL, paper_number, settings_of
@@ -37,6 +36,7 @@ from alasca_pl.report.saved import SavedRun
 from facts import METHODS, composed, parts
 
 ROOT = Path(__file__).parents[2]
+COSTS = ROOT / "docs" / "costs.json"
 COLLECTED, DOCUMENT, README = ROOT / "docs" / "fidelity.json", ROOT / "docs" / "methods.md", ROOT / "README.md"
 BEGIN, END = "<!-- methods: written by tests/tools/fidelity.py -->", "<!-- methods end -->"
 SOURCE = Path("src/alasca_pl")
@@ -267,7 +267,7 @@ def collect_agreements() -> list[dict[str, Any]]:
 
 def committed_runs(folder: Path) -> list[SavedRun]:
     """Runs of all experiments whose records are in the repository."""
-    return list(load_runs(folder)) if any(folder.rglob("record.json")) else []
+    return list(load_runs(*sorted(folder.glob("*/*.json"))))
 
 
 def choice_of_run(run: SavedRun) -> str | None:
@@ -278,24 +278,19 @@ def choice_of_run(run: SavedRun) -> str | None:
     return f"alasca={alasca}" if method == "ce" else None
 
 
-def costs_of(runs: Sequence[SavedRun]) -> dict[str, dict[str, Any]]:
-    """Seconds per epoch over those of cross-entropy on the same noisy labels and hardware, at small scale; medians over pairs."""
-
-    def surroundings(run: SavedRun) -> tuple[Any, ...]:
-        epochs = len(run.history) or run.record.config.get("epochs")
-        return hardware_of(run), run.record.noise.sha256, str(sorted(run.record.data.sizes.items())), epochs
-
-    small = [run for run in runs if not _is_paper_scale(run) and seconds_per_epoch(run)]
-    base = {surroundings(run): seconds_per_epoch(run) for run in small if choice_of_run(run) == "method=ce"}
-    ratios: dict[str, list[float]] = {}
-    for run in small:
-        choice, its = choice_of_run(run), base.get(surroundings(run))
-        if choice and its:
-            ratios.setdefault(choice, []).append(seconds_per_epoch(run) / its)
-    return {
-        choice: {"times": round(statistics.median(values), 2), "pairs": len(values)}
-        for choice, values in sorted(ratios.items())
-    }
+def costs_of(bench: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """CPU time of a step over that of cross-entropy in the same round, by ``alasca-bench what=methods,step``."""
+    found = {}
+    for results in bench["results"].values():
+        base = next(each["cpu"] for each in results if each["name"] == "ce")
+        for each in results:
+            name = "alasca=paper" if each["name"] == "ce+alasca" else f"method={each['name']}"
+            if name in found or " " in name:
+                # The bare network, and what was measured a second time.
+                continue
+            middle, low, high = ratio(each["cpu"], base)
+            found[name] = {"times": round(middle, 2), "from": round(low, 2), "to": round(high, 2)}
+    return dict(sorted(found.items()))
 
 
 def _is_paper_scale(run: SavedRun) -> bool:
@@ -343,6 +338,15 @@ def cost(choice: Choice, collected: dict[str, Any]) -> str:
     return f"{its['times']:.2f}" if its else "not measured"
 
 
+def measured_on(bench: dict[str, Any]) -> str:
+    """With what and where costs were measured."""
+    its = bench["hardware"]
+    return (
+        f"`alasca-bench what=methods,step rounds={bench['rounds']} steps={bench['steps']} {' '.join(bench['overrides'])}`: "
+        f"{its['cpu']}, {its['threads']} thread, {bench['precision']}, torch {bench['versions']['torch']}"
+    )
+
+
 def at_paper_scale(choice: Choice, collected: dict[str, Any]) -> str:
     its = collected["paper_scale"].get(f"{choice.group}={choice.name}")
     if not its:
@@ -364,16 +368,18 @@ def readme_part(collected: dict[str, Any]) -> str:
             ", ".join([choice.title, *(paper.short for paper in choice.papers[:1])]),
             slots_text(choice),
             choice.rate,
+            cost(choice, collected),
         ]
         for choice in choices("method")
     ]
-    head = ["`method=`", "source", "slots", "noise rate"]
+    head = ["`method=`", "source", "slots", "noise rate", "time × CE"]
     done = [choice.name for choice in choices("method") if at_paper_scale(choice, collected) != "not yet"]
     scale = f"Checked at the paper's scale: {', '.join(done) or 'none yet, no run was made on a GPU'}."
     about = (
         "Noise rate: *estimated* by the method from the given labels; *oracle possible*: the true rate is told it only if the "
         "config says so; *chooses constants*: published constants differ by the nominal rate of noise that this package draws, "
-        "so that a comparison at equal knowledge gives them a value by hand (`--explain` names them)."
+        "so that a comparison at equal knowledge gives them a value by hand (`--explain` names them). Time × CE: CPU time of a "
+        "training step over that of cross-entropy, without scans before epochs, on a small network ([where](docs/methods.md))."
     )
     return f"{BEGIN}\n{table(head, rows)}\n\n{about}\n\n{scale}\n{END}"
 
@@ -426,9 +432,10 @@ Written by `python tests/tools/fidelity.py`; do not edit. Papers and repositorie
 slots, slots and noise rate from the config, differences and times from [fidelity.json](fidelity.json).
 
 A *comparison* is a test that computes the same numbers by other means: loops in plain Python, a definition written out,
-automatic differentiation, numbers of the authors' code. The number is the largest absolute difference. *Time × CE* is seconds
-per epoch over those of cross-entropy on the same noisy labels and the same hardware, at small scale, with all measurements of a
-run; the median over pairs of committed runs. *Paper's scale* means the paper's 45,000 images and at least its 120 epochs.
+automatic differentiation, numbers of the authors' code. The number is the largest absolute difference. *Time × CE* is the CPU
+time of a training step in the middle of the method's schedule over that of cross-entropy in the same round, median of the rounds;
+scans before epochs are not part of it ({measured_on(json.loads(COSTS.read_text()))}; all times in [costs.json](costs.json)).
+*Paper's scale* means the paper's 45,000 images and at least its 120 epochs.
 
 ## Base methods
 
@@ -475,7 +482,7 @@ def main() -> None:
         collected["agreements"] = collect_agreements()
     if "costs" in what:
         runs = committed_runs(ROOT / "experiments")
-        collected |= {"costs": costs_of(runs), "paper_scale": paper_scale(runs)}
+        collected |= {"costs": costs_of(json.loads(COSTS.read_text())), "paper_scale": paper_scale(runs)}
     COLLECTED.parent.mkdir(exist_ok=True)
     COLLECTED.write_text(json.dumps(collected, indent=1) + "\n")
     DOCUMENT.write_text(document(collected))
