@@ -187,8 +187,6 @@ def test_the_rate_is_estimated_once_and_the_ramp_begins_there():
     losses = torch.rand(2, 16, generator=torch.Generator().manual_seed(1))
     for epoch in range(3):
         assert selector.scan_request(at(epoch)) is None
-        # A pass that another part asked for is none of its business.
-        selector.receive_scan(result_of(two_groups()), at(epoch))
         assert torch.equal(weigh(selector, losses, epoch), torch.ones(2, 16))
     assert selector.scan_request(at(3)) == ScanRequest(losses=True, probs=True)
     selector.receive_scan(result_of(two_groups()), at(3))

@@ -231,7 +231,7 @@ def test_when_a_pass_is_wanted(values: dict[str, int], epochs: list[int]):
 def test_before_the_first_choice_everything_counts():
     result = result_for(0)
     selector = CrustSelector(40, CLASSES, 1)
-    selector.receive_scan(result, at(4))
+    assert selector.scan_request(at(4)) is None
     assert torch.equal(weights(selector, everything(result)), torch.ones(1, 40))
 
 

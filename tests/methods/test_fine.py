@@ -181,13 +181,6 @@ def test_before_the_first_look_everything_counts_and_there_is_no_opinion():
     assert selector.confidence(torch.zeros(5, dtype=torch.int64)) is None
 
 
-def test_a_pass_for_another_part_changes_nothing():
-    features, label, _ = planted(0)
-    selector = selector_for(warmup_epochs=10)
-    selector.receive_scan(ScanResult(label, features=features), at(3))
-    assert torch.equal(weights(selector, torch.arange(240)), torch.ones(1, 240))
-
-
 def test_threshold_zero_keeps_everything():
     features, label, _ = planted(1)
     selector = selector_for(threshold=0.0)

@@ -124,7 +124,6 @@ def test_scans_are_made_after_the_warmup_and_mixed_rows_count_by_their_shares():
     selector = NeighbourSelector(120, 3, 1, warmup_epochs=4, every=3)
     due = [epoch for epoch in range(12) if selector.scan_request(at(epoch)) == ScanRequest(features=True)]
     assert due == [4, 7, 10]
-    selector.receive_scan(ScanResult(label, features=features), at(3))
     assert selector.kept.rows.min() == 1.0
     selector.receive_scan(ScanResult(label, features=features), at(4))
     kept = selector.kept.rows[:, 0]

@@ -66,10 +66,9 @@ def test_weighted_mean_is_the_authors_cross_entropy(generator: torch.Generator):
     torch.testing.assert_close((weight * losses).sum() / weight.sum(), theirs)
 
 
-def test_until_its_epoch_all_count_and_scans_of_others_change_nothing(generator: torch.Generator):
+def test_until_its_epoch_all_samples_count(generator: torch.Generator):
     selector, result = selector_for(start_epoch=5), scanned(generator)
     assert [selector.scan_request(at(epoch)) for epoch in (4, 5)] == [None, ScanRequest(probs=True)]
-    selector.receive_scan(result, at(4))
     targets = Targets.unmixed(result.label, torch.arange(30))
     assert torch.equal(selector(torch.zeros(1, 30), [], targets, at(4)), torch.ones(1, 30))
     assert selector.confidence(result.label) is None

@@ -137,7 +137,6 @@ def test_scans_are_made_after_the_warmup_and_the_state_is_kept(generator: torch.
     label = torch.arange(N) % K
     result = scan(label, torch.rand(N, generator=generator))
     targets = Targets.unmixed(label, torch.arange(N))
-    selector.receive_scan(result, NOW._replace(epoch=11))
     assert selector.confidence(label) is None
     assert torch.equal(selector(torch.zeros(2, N), [], targets, NOW), torch.ones(2, N))
     selector.receive_scan(result, NOW)

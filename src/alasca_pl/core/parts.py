@@ -134,7 +134,7 @@ class ScanningPart(Part):
         )
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        """Process the result of a requested scan; called on every rank with the same result."""
+        """Process the result of a scan that this part requested; called on every rank with the same result."""
 
 
 class Criterion(NetworkPart):
@@ -183,6 +183,24 @@ class SampleSelector(ScanningPart, RunPart):
             ranking.
         """
         raise NotImplementedError
+
+
+class RefreshedSelector(SampleSelector):
+    """A selector that follows its latest scan and has no score before the first one.
+
+    Attributes:
+        is_refreshed: Whether it has received a scan; ``receive_scan`` sets it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_refreshed = False
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"is_refreshed": self.is_refreshed}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.is_refreshed = state["is_refreshed"]
 
 
 class Regularizer(NetworkPart):

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import rank, world_size
 from alasca_pl.core.normalise import Normalise
 from alasca_pl.core.seeds import derive_seed
 from alasca_pl.data.batches import ArrayBatches, FileBatches
-from alasca_pl.data.checks import check_number
 from alasca_pl.data.eval_batches import EvalArrays, EvalFiles
 from alasca_pl.data.plan import EpochPlan
 from alasca_pl.data.prepared import PreparedData
@@ -62,10 +62,10 @@ class NoisyDataModule(L.LightningDataModule):
         subset_redraw: bool = True,
     ) -> None:
         super().__init__()
-        check_number("data.batch_size", batch_size, 1)
-        check_number("data.eval_batch_size", eval_batch_size, 1)
-        check_number("data.padding", padding, 0, may_be_null=True)
-        check_number("data.subset_size", subset_size, 1, may_be_null=True)
+        check_whole_number("data.batch_size", batch_size, 1)
+        check_whole_number("data.eval_batch_size", eval_batch_size, 1)
+        check_whole_number("data.padding", padding, 0, may_be_null=True)
+        check_whole_number("data.subset_size", subset_size, 1, may_be_null=True)
         num_classes = prepared.facts.num_classes
         if subset_size is not None and subset_size < num_classes:
             raise ValueError(

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.seeds import generator
 from alasca_pl.core.types import DataFacts
-from alasca_pl.data.checks import check_number
 from alasca_pl.data.decode import decode_all
 from alasca_pl.data.folds import HELD_OUT, fold_of, read_fold
 from alasca_pl.data.grey_range import with_grey_range
@@ -118,11 +118,11 @@ class PreparedData:
         plant: float = 0.0,
         fold: str | None = None,
     ) -> None:
-        check_number("data.max_train_samples", max_train_samples, 1, may_be_null=True)
-        check_number("data.max_test_samples", max_test_samples, 1, may_be_null=True)
-        check_number("data.memory_limit_mb", memory_limit_mb, 0)
-        check_number("data.num_workers", num_workers, 0)
-        check_number("data.split_seed", split_seed, 0)
+        check_whole_number("data.max_train_samples", max_train_samples, 1, may_be_null=True)
+        check_whole_number("data.max_test_samples", max_test_samples, 1, may_be_null=True)
+        check_whole_number("data.memory_limit_mb", memory_limit_mb, 0)
+        check_whole_number("data.num_workers", num_workers, 0)
+        check_whole_number("data.split_seed", split_seed, 0)
         raw = reader()
         if not isinstance(raw, RawData):
             raise ValueError(f"data.reader gives no RawData, but a value of type {type(raw).__name__}")

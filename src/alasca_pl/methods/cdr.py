@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.parts import GradientTransform
 from alasca_pl.core.schedules import linear_ramp
 from alasca_pl.core.types import Progress
@@ -59,10 +60,7 @@ class CriticalParameters(NeedsNoiseRate, GradientTransform):
     ) -> None:
         super().__init__()
         self.take_noise_rate(noise_rate, estimate_epoch, seed)
-        if not (isinstance(gradual_epochs, int) and gradual_epochs >= 1):
-            raise ValueError(
-                f"gradual_epochs must be a whole number of at least 1, got {gradual_epochs}; gradual=false"
-            )
+        check_whole_number("gradual_epochs", gradual_epochs, 1, hint="or choose gradual=false")
         self.gradual = gradual
         self.gradual_epochs = gradual_epochs
 

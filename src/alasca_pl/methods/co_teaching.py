@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import sum_ranks
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.selected import keep_small_losses
@@ -60,8 +61,7 @@ class ForgetsByRate(NeedsNoiseRate):
                 f"rate_factor must be at least 0 and leave a forget rate of at most 1, got {rate_factor}; "
                 "1 drops as many samples as have noisy labels"
             )
-        if not (isinstance(ramp_epochs, int) and ramp_epochs >= 0):
-            raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
+        check_whole_number("ramp_epochs", ramp_epochs, 0, hint="0 is no ramp")
         if not exponent > 0.0:
             raise ValueError(f"exponent must be above 0, got {exponent}; 1 is the authors' choice")
         self.rate_factor = rate_factor
@@ -209,10 +209,8 @@ class DisagreementExchange(SmallLossExchange):
         seed: int = 0,
     ) -> None:
         super().__init__(num_networks, noise_rate, rate_factor, ramp_epochs, exponent, estimate_epoch, seed=seed)
-        if not (isinstance(start_epoch, int) and start_epoch >= 0):
-            raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
-        if not (isinstance(agreed_steps, int) and agreed_steps >= 0):
-            raise ValueError(f"agreed_steps must be a whole number of at least 0, got {agreed_steps}; 0 never")
+        check_whole_number("start_epoch", start_epoch, 0)
+        check_whole_number("agreed_steps", agreed_steps, 0, hint="0 is never")
         self.start_epoch = start_epoch
         self.agreed_steps = agreed_steps
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.numerics import full_precision, over_labels
 from alasca_pl.core.parts import Criterion, GradientTransform, SampleSelector, not_begun
 from alasca_pl.core.types import Progress, Targets
@@ -45,10 +46,8 @@ def _not_begun(last: Progress, strength: float, start_epoch: int, ramp_epochs: i
 def _check_ramp(strength: float, start_epoch: int, ramp_epochs: int) -> None:
     if not strength >= 0:
         raise ValueError(f"strength must be at least 0, got {strength}; 0 is plain cross-entropy")
-    if not (isinstance(start_epoch, int) and start_epoch >= 0):
-        raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
-    if not (isinstance(ramp_epochs, int) and ramp_epochs >= 0):
-        raise ValueError(f"ramp_epochs must be a whole number of at least 0, got {ramp_epochs}; 0 is no ramp")
+    check_whole_number("start_epoch", start_epoch, 0)
+    check_whole_number("ramp_epochs", ramp_epochs, 0, hint="0 is no ramp")
 
 
 class ConfidentCrossEntropy(Criterion):
@@ -140,8 +139,7 @@ class ConfidenceSieve(SampleSelector):
 
     def __init__(self, start_epoch: int = 31) -> None:
         super().__init__()
-        if not (isinstance(start_epoch, int) and start_epoch >= 0):
-            raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
+        check_whole_number("start_epoch", start_epoch, 0)
         self.start_epoch = start_epoch
 
     def inactive_because(self, last: Progress) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import from_rank_zero, rank
 from alasca_pl.core.parts import InputMixer, SampleSelector, not_begun
 from alasca_pl.core.sample_buffer import SampleBuffer
@@ -187,10 +188,8 @@ class CrustSelector(SampleSelector):
             raise ValueError(f"fraction must lie in (0, 1], got {fraction}; 1 keeps all samples")
         if not radius > 0.0:
             raise ValueError(f"radius must be above 0, got {radius}; a very small one gives all medoids the weight 1")
-        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
-            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
-        if not (isinstance(every, int) and every >= 1):
-            raise ValueError(f"every must be a whole number of epochs of at least 1, got {every}")
+        check_whole_number("warmup_epochs", warmup_epochs, 0)
+        check_whole_number("every", every, 1)
         if gradient_scale not in ("sample", "batch"):
             raise ValueError(f"unknown gradient_scale {gradient_scale!r}; choose one of sample, batch")
         if gradient_scale == "batch" and not (batch_size is not None and batch_size >= 1):
@@ -216,9 +215,6 @@ class CrustSelector(SampleSelector):
         return ScanRequest(probs=True) if since >= 0 and since % self.every == 0 else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         assert result.probs is not None and result.head_weight is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not (torch.isfinite(result.probs).all() and torch.isfinite(result.head_weight).all()):
@@ -301,8 +297,7 @@ class IntraClassMixer(InputMixer):
 
     def __init__(self, seed: int = 0, start_epoch: int = 6, alpha: float = 1.0, beta: float = 0.1) -> None:
         super().__init__()
-        if not (isinstance(start_epoch, int) and start_epoch >= 0):
-            raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
+        check_whole_number("start_epoch", start_epoch, 0)
         if not (alpha > 0.0 and beta > 0.0):
             raise ValueError(f"alpha and beta must be above 0, got {alpha} and {beta}; the authors use 1 and 0.1")
         self.seed = seed

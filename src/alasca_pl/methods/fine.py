@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import from_rank_zero, rank
-from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.parts import RefreshedSelector
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.seeds import derive_seed
@@ -93,7 +94,7 @@ def clean_posterior(scores: Tensor, label: Tensor, num_classes: int, seed: int) 
     return posterior
 
 
-class FineSelector(SampleSelector):
+class FineSelector(RefreshedSelector):
     """Filtering noisy instances via their eigenvectors.
 
     After a warm-up on all samples, the training set is scanned every few epochs, and a sample is kept if
@@ -156,10 +157,8 @@ class FineSelector(SampleSelector):
         super().__init__()
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}; 0 keeps all samples")
-        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
-            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
-        if not (isinstance(every, int) and every >= 1):
-            raise ValueError(f"every must be a whole number of epochs of at least 1, got {every}")
+        check_whole_number("warmup_epochs", warmup_epochs, 0)
+        check_whole_number("every", every, 1)
         if not isinstance(phase, int):
             raise ValueError(f"phase must be a whole number of epochs, got {phase}; it counts modulo every={every}")
         if reference not in ("selected", "all"):
@@ -177,7 +176,6 @@ class FineSelector(SampleSelector):
         self.reference = reference
         self.exchange = exchange
         self.seed = seed
-        self.is_refreshed = False
         # The latest posteriors, one column per network; the selection follows from them.
         self.posterior = SampleBuffer(num_samples, num_networks, momentum=0.0, initial=1.0)
 
@@ -198,9 +196,6 @@ class FineSelector(SampleSelector):
         return ScanRequest(features=True) if due else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         assert result.features is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not torch.isfinite(result.features).all():
@@ -246,9 +241,3 @@ class FineSelector(SampleSelector):
         weight = (targets.weight.unsqueeze(-1) * selected).sum(dim=0).T.to(losses)
         # Row m becomes the selection of network m + 1.
         return weight.roll(-1, dims=0) if self.exchange else weight
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"is_refreshed": self.is_refreshed}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.is_refreshed = state["is_refreshed"]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import from_rank_zero, rank
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.numerics import full_precision, label_log_prob
@@ -89,8 +90,7 @@ class LossCorrection(ScanningPart, Criterion):
             raise ValueError(f"unknown estimator {estimator!r}; choose one of anchor, dual_t, consensus")
         if percentile is not None and not 0.0 < percentile <= 100.0:
             raise ValueError(f"percentile must lie in (0, 100], got {percentile}; null lets all samples compete")
-        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
-            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
+        check_whole_number("estimate_epoch", estimate_epoch, 0)
         if isinstance(matrix, str) and matrix != "estimated":
             raise ValueError(
                 f"matrix={matrix!r} is no matrix: a config may contain it, but rows of numbers must replace it before the part "
@@ -119,9 +119,6 @@ class LossCorrection(ScanningPart, Criterion):
         return super().inactive_because(last)
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         # A fit depends on libraries and threads, the others do not.
         fitted = self.estimator == "consensus"
         matrix = from_rank_zero(lambda: self._estimate(result), self._place) if fitted else self._estimate(result)

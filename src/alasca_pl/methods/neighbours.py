@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import from_rank_zero, rank
-from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.parts import RefreshedSelector
 from alasca_pl.core.progress import tracked
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
@@ -112,7 +113,7 @@ def suspicious_by_rank(scores: Tensor, label: Tensor, precision: Tensor) -> Tens
     return marked
 
 
-class NeighbourSelector(SampleSelector):
+class NeighbourSelector(RefreshedSelector):
     """Keeps the samples whose given label most of their nearest neighbours share.
 
     After a warm-up on all samples, the training set is scanned every few epochs, and neighbours are sought among the features
@@ -172,13 +173,10 @@ class NeighbourSelector(SampleSelector):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
-            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
-        if not (isinstance(every, int) and every >= 1):
-            raise ValueError(f"every must be a whole number of epochs of at least 1, got {every}")
+        check_whole_number("warmup_epochs", warmup_epochs, 0)
+        check_whole_number("every", every, 1)
         least = 2 if self_vote else 1
-        if not (isinstance(count, int) and count >= least):
-            raise ValueError(f"count must be a whole number of at least {least}, got {count}; the authors take 10")
+        check_whole_number("count", count, least, hint="the authors take 10")
         if rule not in ("vote", "rank", "mixture"):
             raise ValueError(f"unknown rule {rule!r}; choose one of vote, rank, mixture")
         self.num_classes = num_classes
@@ -190,7 +188,6 @@ class NeighbourSelector(SampleSelector):
         self.seed = seed
         # Not a submodule: it is neither trained nor part of the checkpoint.
         self._encoder = [encoder]
-        self.is_refreshed = False
         # One column per network: whether a sample is kept, and the fraction of votes for its label.
         self.kept = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
         self.agreement = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
@@ -202,9 +199,6 @@ class NeighbourSelector(SampleSelector):
         return ScanRequest(features=True) if since >= 0 and since % self.every == 0 else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         features = result.features if result.encoded is None else result.encoded.unsqueeze(0)
         assert features is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
@@ -251,9 +245,3 @@ class NeighbourSelector(SampleSelector):
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         return (targets.weight.unsqueeze(-1) * self.kept.read(targets)).sum(dim=0).T.to(losses)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"is_refreshed": self.is_refreshed}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.is_refreshed = state["is_refreshed"]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import from_rank_zero, rank
 from alasca_pl.core.parts import ScanningPart
 from alasca_pl.core.scan import ScanRequest, ScanResult
@@ -258,8 +259,7 @@ class NeedsNoiseRate(ScanningPart):
             )
         if not isinstance(noise_rate, str) and not 0.0 <= noise_rate <= 1.0:
             raise ValueError(f"noise_rate must lie in [0, 1], got {noise_rate}; or choose 'estimated'")
-        if not (isinstance(estimate_epoch, int) and estimate_epoch >= 0):
-            raise ValueError(f"estimate_epoch must be a whole number of at least 0, got {estimate_epoch}")
+        check_whole_number("estimate_epoch", estimate_epoch, 0)
         self.noise_rate = noise_rate
         self.estimate_epoch = estimate_epoch
         self.estimate = NoiseRateEstimate(seed) if noise_rate == "estimated" else None
@@ -285,8 +285,5 @@ class NeedsNoiseRate(ScanningPart):
         return ScanRequest(losses=True, probs=True) if due else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         assert self.estimate is not None and result.losses is not None
         self.estimate.update(result.losses, progress.epoch, result.probs, result.label)

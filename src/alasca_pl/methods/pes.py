@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.parts import SampleSelector
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
@@ -79,8 +80,7 @@ class PredictedLabelSelector(SampleSelector):
         largest_weight: float | None = None,
     ) -> None:
         super().__init__()
-        if not (isinstance(start_epoch, int) and start_epoch >= 0):
-            raise ValueError(f"start_epoch must be a whole number of at least 0, got {start_epoch}")
+        check_whole_number("start_epoch", start_epoch, 0)
         if largest_weight is not None and not largest_weight > 0:
             raise ValueError(f"largest_weight must be above 0, got {largest_weight}; null is no bound")
         self.start_epoch = start_epoch
@@ -94,9 +94,6 @@ class PredictedLabelSelector(SampleSelector):
         return ScanRequest(probs=True) if progress.epoch >= self.start_epoch else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         assert result.probs is not None
         kept = result.probs.argmax(dim=2) == result.label
         num_classes = result.probs.shape[2]

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.checks import check_whole_number
+from alasca_pl.core.parts import RefreshedSelector
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.schedules import linear_ramp
@@ -38,7 +38,7 @@ def smallest_of_class(losses: Tensor, label: Tensor, count: int, num_classes: in
     return marked
 
 
-class ClassSmallLosses(SampleSelector):
+class ClassSmallLosses(RefreshedSelector):
     """Keeps in each class equally many samples with the smallest losses; each network has its own choice.
 
     The training set is scanned before each epoch from ``warmup_epochs`` on; until then all samples are kept. For ``ProMixStep``,
@@ -89,8 +89,7 @@ class ClassSmallLosses(SampleSelector):
         momentum: float = 0.9999,
     ) -> None:
         super().__init__()
-        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
-            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
+        check_whole_number("warmup_epochs", warmup_epochs, 0)
         for name, value in (("fraction", fraction), ("last_fraction", last_fraction)):
             if not 0.0 < value <= 1.0:
                 raise ValueError(f"{name} must lie in (0, 1], got {value}")
@@ -104,7 +103,6 @@ class ClassSmallLosses(SampleSelector):
         self.last_fraction = last_fraction
         self.ramp_epochs = ramp_epochs
         self.momentum = momentum
-        self.is_refreshed = False
         # One column per network.
         self.kept = SampleBuffer(num_samples, num_networks, 0.0, initial=1.0)
         # Averages for kept samples, then those for the others: one row for each of both and network.
@@ -114,9 +112,6 @@ class ClassSmallLosses(SampleSelector):
         return ScanRequest(losses=True) if progress.epoch >= self.warmup_epochs else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         assert result.losses is not None
         ramp = linear_ramp(progress.epoch, self.ramp_epochs)
         fraction = self.fraction + ramp * (self.last_fraction - self.fraction)
@@ -148,9 +143,3 @@ class ClassSmallLosses(SampleSelector):
 
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         return (targets.weight.unsqueeze(-1) * self.kept.read(targets)).sum(dim=0).T.to(losses)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"is_refreshed": self.is_refreshed}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.is_refreshed = state["is_refreshed"]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.numerics import full_precision, label_log_prob
 from alasca_pl.core.types import Progress, Targets
 from alasca_pl.methods.loss_correction import LossCorrection
@@ -56,10 +57,7 @@ class TransitionRevision(LossCorrection):
         estimate_epoch: int = 20,
     ) -> None:
         super().__init__(num_classes, "reweight", "estimated", estimator, percentile, estimate_epoch)
-        if not (isinstance(revise_epoch, int) and revise_epoch >= estimate_epoch):
-            raise ValueError(
-                f"revise_epoch must be a whole number of at least estimate_epoch, {estimate_epoch}, got {revise_epoch}"
-            )
+        check_whole_number("revise_epoch", revise_epoch, estimate_epoch, hint="estimate_epoch comes first")
         if not lr >= 0:
             raise ValueError(f"lr must be at least 0, got {lr}; 0 keeps the estimate")
         self.revise_epoch = revise_epoch

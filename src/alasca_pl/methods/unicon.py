@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from alasca_pl.core.parts import SampleSelector
+from alasca_pl.core.checks import check_whole_number
+from alasca_pl.core.parts import RefreshedSelector
 from alasca_pl.core.sample_buffer import SampleBuffer
 from alasca_pl.core.scan import ScanRequest, ScanResult
 from alasca_pl.core.types import Progress, Targets
@@ -57,7 +58,7 @@ def divergence_threshold(divergence: Tensor, largest: float, divisor: float) -> 
     return mean - (mean - divergence.min()) / divisor if mean > largest else mean
 
 
-class UniformSelector(SampleSelector):
+class UniformSelector(RefreshedSelector):
     """Keeps in each class the same number of samples, those whose labels diverge least from the mean prediction of all networks.
 
     Before each epoch from ``warmup_epochs`` on, the samples with a divergence below a threshold are counted; each class gets an
@@ -114,8 +115,7 @@ class UniformSelector(SampleSelector):
         unit: Literal["nats", "bits"] = "nats",
     ) -> None:
         super().__init__()
-        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
-            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
+        check_whole_number("warmup_epochs", warmup_epochs, 0)
         for name, value in (("largest", largest), ("trusted", trusted)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}")
@@ -132,15 +132,11 @@ class UniformSelector(SampleSelector):
         self.unit = unit
         self.divergence = SampleBuffer(num_samples, 1, 0.0)
         self.kept = SampleBuffer(num_samples, 1, 0.0, initial=1.0)
-        self.is_refreshed = False
 
     def scan_request(self, progress: Progress) -> ScanRequest | None:
         return ScanRequest(probs=True) if progress.epoch >= self.warmup_epochs else None
 
     def receive_scan(self, result: ScanResult, progress: Progress) -> None:
-        # The scan may have been requested by another part.
-        if self.scan_request(progress) is None:
-            return
         assert result.probs is not None
         divergence = label_divergence(result.probs.mean(dim=0), result.label)
         if self.unit == "bits":
@@ -170,9 +166,3 @@ class UniformSelector(SampleSelector):
     def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
         """Return 1 for kept samples, 0 for others and for mixed rows the fraction that is kept, float (M, B)."""
         return (targets.weight * self.kept.read(targets).squeeze(2)).sum(dim=0).to(losses.dtype).expand_as(losses)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"is_refreshed": self.is_refreshed}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.is_refreshed = state["is_refreshed"]

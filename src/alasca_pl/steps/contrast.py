@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alasca_pl.core.batch_mean import own_slope
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import gather_with_places, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.models.network import Network
@@ -34,8 +35,7 @@ class ContrastiveLoss:
             raise ValueError(f"strength must be at least 0, got {strength}")
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
-        if not (isinstance(size, int) and size >= 1):
-            raise ValueError(f"size must be a whole number of at least 1, got {size}")
+        check_whole_number("size", size, 1)
         self.strength = strength
         self.temperature = temperature
         self.size = size

@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.core.distributed import gather_with_places, sum_ranks, world_size
 from alasca_pl.core.numerics import full_precision
 from alasca_pl.core.parts import Criterion
@@ -94,8 +95,7 @@ class TwoViewStep(Step):
         alpha: float = 5.0,
         views: Sequence[Any] = ("weak", "strong"),
     ) -> None:
-        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
-            raise ValueError(f"warmup_epochs must be a whole number of at least 0, got {warmup_epochs}")
+        check_whole_number("warmup_epochs", warmup_epochs, 0)
         if not strength_hard >= 0:
             raise ValueError(f"strength_hard must be at least 0, got {strength_hard}; 0 leaves hard samples to mixup")
         if not alpha > 0:

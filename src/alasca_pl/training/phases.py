@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from alasca_pl.core.checks import check_whole_number
 from alasca_pl.training.optim import OptimConfig
 
 PartName = Literal["backbone", "earlier_stages", "last_stage", "head", "aux_heads"]
@@ -48,8 +49,7 @@ class Phase:
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         observe: bool = True,
     ) -> None:
-        if not (isinstance(start, int) and start >= 1):
-            raise ValueError(f"start must be a whole number of epochs of at least 1, got {start}")
+        check_whole_number("start", start, 1)
         if train is not None and not len(train):
             raise ValueError("train names nothing; name parts of the network, or null for all")
         if scheduler is not None and optimizer is None:
