@@ -128,6 +128,15 @@ def test_before_the_first_checkpoint_the_same_command_starts_again(tmp_path, who
     _assert_equal(tmp_path / "run", whole)
 
 
+@pytest.mark.parametrize("told", SIGNALS)
+def test_while_the_first_record_is_written(tmp_path, monkeypatch, told):
+    monkeypatch.setattr(runs, "write_atomically", _before(runs.write_atomically, told))
+    outcome = _run(tmp_path)
+    assert outcome.code == STATUS[told], outcome
+    assert "interrupted; there is no checkpoint yet; the same command starts the run again" in outcome.err
+    assert _status(tmp_path) == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("hook", "epoch", "told"),
     [
@@ -166,8 +175,9 @@ def test_a_checkpoint_that_is_being_written_is_finished(tmp_path, monkeypatch, w
 
 
 @pytest.mark.parametrize("told", SIGNALS)
-def test_a_run_that_has_ended_says_that_it_is_finished(tmp_path, monkeypatch, told):
-    monkeypatch.setattr(runs, "summarise", _before(runs.summarise, told))
+@pytest.mark.parametrize("function", ["_duration", "summarise"])
+def test_a_run_that_has_ended_says_that_it_is_finished(tmp_path, monkeypatch, function, told):
+    monkeypatch.setattr(runs, function, _before(getattr(runs, function), told))
     outcome = _run(tmp_path)
     assert outcome.code == STATUS[told], outcome
     assert f"interrupted; the run is finished: {tmp_path}/run" in outcome.err

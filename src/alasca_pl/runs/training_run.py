@@ -64,10 +64,11 @@ def _train(run: Run) -> RunRecord:
     start = time.monotonic()
     session = SessionRecord(now(), str(run.checkpoint) if run.checkpoint else None)
     run.record.sessions = [*run.record.sessions, session]
-    _begin(run)
     status: Status = "failed"
     problem = None
     try:
+        # A signal that comes while the first record is written is heeded here, too.
+        _begin(run)
         run.trainer.fit(run.module, run.data, ckpt_path=run.checkpoint)
         if run.trainer.is_global_zero and not run.folder.metrics.is_file():
             raise UserError(f"nothing was trained: {run.folder.path} holds no epoch; see the options of group trainer")
@@ -93,16 +94,21 @@ def _train(run: Run) -> RunRecord:
             raise UserError(f"{run.checkpoint} cannot be gone on from, nothing was trained ({reason})") from error
         raise
     finally:
-        if run.trainer.interrupted and status == "finished":
-            status = "interrupted"
-        session.seconds = round(time.monotonic() - start, 2)
-        # With launchers that fork, the callback of this process has not trained; then its own clock must do.
-        seconds = [callback.seconds for callback in run.trainer.callbacks if isinstance(callback, History)]  # type: ignore[attr-defined]
-        run.record.duration_seconds = round(max(session.seconds, *seconds), 2)
-        if run.trainer.is_global_zero:
-            with postponed():
+        with postponed():
+            if run.trainer.interrupted and status == "finished":
+                status = "interrupted"
+            seconds = time.monotonic() - start
+            session.seconds, run.record.duration_seconds = round(seconds, 2), round(_duration(run, seconds), 2)
+            if run.trainer.is_global_zero:
                 _end(run, status, problem)
     return run.record
+
+
+def _duration(run: Run, seconds: float) -> float:
+    """Seconds of training, with those before the checkpoint that was gone on from; at least those of this process."""
+    # With launchers that fork, the callback of this process has not trained.
+    clocks = [callback.seconds for callback in run.trainer.callbacks if isinstance(callback, History)]  # type: ignore[attr-defined]
+    return max(seconds, *clocks)
 
 
 def _has_begun(run: Run) -> bool:
