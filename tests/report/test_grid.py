@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from trees import make_run, make_tree
 
+from alasca_pl.cli import CONF_DIR
 from alasca_pl.core.errors import UserError
 from alasca_pl.report.grid import build_grid
+from alasca_pl.report.keys import belongs, homes
 from alasca_pl.report.plots import mean_curves
 from alasca_pl.report.question import Question
 from alasca_pl.report.saved import find_runs
@@ -101,6 +104,20 @@ def test_what_follows_a_key_or_the_seed_is_no_other_difference(tmp_path):
             changes = {"epochs": epochs, "trainer.max_epochs": epochs}
             make_run(tmp_path / f"{epochs}_{seed}", seed=seed, config=changes)
     assert len(grid_of(tmp_path, rows=("epochs",)).rows) == 2
+
+
+def test_all_that_a_method_sets_belongs_to_it():
+    """Otherwise a report of several methods refuses their runs."""
+    for file in sorted((CONF_DIR / "method").glob("*.yaml")):
+        config = yaml.safe_load(file.read_text())
+        names = {name for key in config.keys() - {"defaults", "predict"} for name in _names(config[key], key)}
+        assert [name for name in sorted(names) if not belongs(name, homes(["method"]))] == [], file
+
+
+def _names(value, name):
+    return (
+        [leaf for key in value for leaf in _names(value[key], f"{name}.{key}")] if isinstance(value, dict) else [name]
+    )
 
 
 def test_constants_that_a_method_applies_may_differ_and_others_may_not(tmp_path):

@@ -16,12 +16,13 @@ SHORT = ("method", "alasca", "noise", "rate", "seed", "data", RULE)
 ABSENT = "absent"
 
 _SLOTS = (
-    "criterion", "selector", "mixer", "regularizers", "gradient_transform", "teacher", "step", "num_networks", "constants",
-    "published_network",
+    "criterion", "selector", "mixer", "regularizers", "gradient_transform", "teacher", "step", "phases", "num_networks",
+    "constants", "published_network",
 )  # fmt: skip
 # Parts of the config that a choice fills. What differs there between two choices belongs to the choice.
 _HOMES: dict[str, tuple[str, ...]] = {
-    "method": _SLOTS,
+    # A decay of its own takes the place of the optimiser's.
+    "method": (*_SLOTS, "suggested.weight_decay"),
     "alasca": ("regularizers", "aux"),
     "component": (*_SLOTS, "aux"),
     "noise": ("noise", "suggested.noise_rate"),
