@@ -150,6 +150,49 @@ def test_a_small_scale_shortens_schedules_and_overrules_the_settings_of_the_meth
     assert (alasca.ramp_epochs, alasca.strength) == (8, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        # Absolute weight decay takes the place of the squared one, whatever data set, scale and optimiser suggest.
+        ("method=anl_ce data=cifar10 scale=small", {"optim.weight_decay": 0.0, "gradient_transform.strength": 5e-5}),
+        ("method=anl_ce_er data=cifar100 scale=medium", {"optim.weight_decay": 0.0}),
+        ("method=anl_ce optim=adamw", {"optim.weight_decay": 0.0}),
+        # A scale's rate is for momentum, DISC's own is not.
+        ("method=disc data=cifar10", {"optim.lr": 0.1, "optim.momentum": 0.0}),
+        ("method=disc data=cifar10 scale=small", {"optim.lr": 0.05, "optim.momentum": 0.9}),
+        ("method=disc data=cifar10 scale=medium", {"optim.lr": 0.1, "optim.momentum": 0.9}),
+        # run.sh of Justherozen/ProMix has one value for CIFAR-100, with people's labels and others.
+        ("method=promix data=cifar100 noise=human", {"step.adjust": 0.5, "step.debias": 0.5, "step.threshold": 0.95}),
+        # Epoch 150 of tmllab/2021_NeurIPS_PES does not count the five of the refinement, like the ends of ramp and run.
+        ("method=pes_semi data=cifar10", {"step.later_alpha_from": 155, "step.warmup_epochs": 25, "epochs": 305}),
+        # GJS with two equal views is JS.
+        ("method=gjs data=cifar10 scale=small", {"data.augment": "none", "step.views": ["weak", "weak"]}),
+        # The last drop of the learning rate.
+        ("method=nls data=cifar100", {"optim.milestones": [80, 120], "criterion.warmup_epochs": 120}),
+    ],
+)
+def test_values_that_scales_and_noise_leave_as_they_must_be(overrides, expected):
+    config = composed(*overrides.split()).config
+    assert {name: OmegaConf.select(config, name) for name in expected} == expected
+
+
+_BEGINS = re.compile(r"\.(start|((start|estimate|revise|warmup)_epochs?))$")
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides"),
+    [
+        pytest.param(method, overrides, marks=() if method == "t_revision" else pytest.mark.slow)
+        for method in METHODS
+        for overrides in ("data=digits", "data=cifar10", "data=cifar100", "data=webvision", "data=cifar10 scale=small")
+    ],
+)
+def test_every_stage_of_a_method_begins_before_the_run_ends(method, overrides):
+    config = OmegaConf.to_container(composed(f"method={method}", *overrides.split()).config, resolve=True)
+    begins = {name: value for name, value in leaves(config).items() if _BEGINS.search(name) and value is not None}
+    assert {name: value for name, value in begins.items() if value >= config["epochs"]} == {}
+
+
 def test_presets_and_command_line_overrule_constants_which_overrule_the_method():
     # elr_plus on CIFAR-10 has 200 epochs and batches of 128; the preset 30 and 64.
     found = composed("experiment=cifar10_small", "method=elr_plus", "optim.gamma=0.5")

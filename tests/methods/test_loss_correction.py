@@ -65,6 +65,15 @@ def test_backward_is_unbiased():
     torch.testing.assert_close(torch.tensor(ASYMMETRIC, dtype=torch.float64) @ losses, expected)
 
 
+def test_backward_rewards_no_probability_below_1e_7_any_more():
+    logits = (1e4 * torch.eye(3, dtype=torch.float64)).requires_grad_()
+    losses = LossCorrection(3, "backward", SYMMETRIC)(logits, EACH, at(0))
+    # The inverse has -1/7 off the diagonal, and only the class of the label is left.
+    assert losses.tolist() == pytest.approx([2 / 7 * math.log(1e-7)] * 3)
+    losses.sum().backward()
+    assert not logits.grad.any()
+
+
 def test_the_weight_has_no_gradient():
     logits = LOGITS.clone().requires_grad_()
     LossCorrection(3, "reweight", SYMMETRIC)(logits, EACH, at(0))[1].backward()

@@ -1,6 +1,7 @@
 """Losses corrected by the transition matrix from true classes to given labels."""
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Smallest entry of a matrix in a logarithm.
 _LEAST = 1e-12
+# Of the smallest probability in backward correction, as in giorgiop/loss-correction: it bounds rewards for ruling out classes.
+_LOG_LEAST_PROB = math.log(1e-7)
 _LARGEST_CONDITION = 1e3
 
 
@@ -31,7 +34,8 @@ class LossCorrection(ScanningPart, Criterion):
     The network's prediction p then estimates the true class: with ``n = T^T p``,
 
     * ``forward``: ``-log n_y``, the prediction is carried to the given labels;
-    * ``backward``: ``(T^-1 c)_y`` with ``c_k = -log p_k``, unbiased, may be negative;
+    * ``backward``: ``(T^-1 c)_y`` with ``c_k = -log p_k``, unbiased, may be negative; probabilities below 1e-7 count as this
+      value;
     * ``reweight``: cross-entropy times ``p_y / n_y``, which has no gradient.
 
     Until the matrix is estimated the loss is cross-entropy.
@@ -145,7 +149,8 @@ class LossCorrection(ScanningPart, Criterion):
             losses = -log_prob
         elif self.correction == "backward":
             assert self._inverse is not None
-            losses = (self._inverse.to(log_probs)[targets.label] * -log_probs).sum(dim=-1)
+            costs = -log_probs.clamp_min(_LOG_LEAST_PROB)
+            losses = (self._inverse.to(log_probs)[targets.label] * costs).sum(dim=-1)
         else:
             log_noisy = log_noisy_prob(log_probs, self.matrix.to(log_probs), targets.label)
             losses = -log_noisy
