@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from alasca_pl.core.overrides import in_quotes, option_name, passed_on, quoted
+from alasca_pl.core.overrides import as_typed, in_quotes, option_name, passed_on, quoted
 from alasca_pl.core.terminal import printable, say, say_text
 from hydra_plugins.alasca_sweeper import GridSweeper, given_options
 
@@ -355,5 +355,5 @@ def command_line(sweep: Path) -> str:
     place = f"sweep={sweep.name}" if by_name else f"hydra.sweep.dir={sweep}"
     left_out = ("hydra.sweep.dir", "hydra.launcher.dry_run")
     given = [item for item in sys.argv[1:] if option_name(item) not in left_out]
-    given = [item for item in given if item not in ("-m", "--multirun")]
+    given = [as_typed(item) for item in given if item not in ("-m", "--multirun")]
     return shlex.join(["alasca-train", "-m", place, *given])

@@ -92,6 +92,17 @@ def test_wrong_jobs_are_all_named_before_anything_starts(tmp_path, fast_jobs):
     assert missing.code == 1 and "data.path" in missing.err
 
 
+def test_options_that_only_the_swept_methods_have(tmp_path, fast_jobs):
+    line = ["sweep=a", "method=forward,backward", "criterion.matrix=oracle"]
+    assert command(tmp_path, *line).code == 0
+    assert all("criterion.matrix=oracle" in words for words in fast_jobs) and len(fast_jobs) == 2
+    (typed,) = (tmp_path / "sweeps" / "a" / "lines.txt").read_text().splitlines()
+    assert typed == f"alasca-train -m {' '.join(line)}"
+    wrong = command(tmp_path, "sweep=b", "method=forward,gce", "criterion.matrix=oracle")
+    assert wrong.code == 1 and "1 of 2 jobs are wrong" in wrong.err
+    assert "method=gce criterion.matrix=oracle: there is no option criterion.matrix" in wrong.err
+
+
 def test_a_dry_run_starts_and_leaves_nothing(tmp_path, fast_jobs):
     outcome = command(tmp_path, "--dry-run", "sweep=a", "seed=0,1")
     assert outcome.code == 0, outcome

@@ -33,7 +33,7 @@ from alasca_pl.cli.places import OWN_DATA
 from alasca_pl.cli.refusals import in_one_line
 from alasca_pl.cli.remarks import other_network
 from alasca_pl.cli.run_log import RunLog
-from alasca_pl.cli.sweep_arguments import sweep_arguments
+from alasca_pl.cli.sweep_arguments import options_of_parts, sweep_arguments
 from alasca_pl.cli.tables import show
 from alasca_pl.core import deferred
 from alasca_pl.core.errors import UserError
@@ -66,6 +66,8 @@ def train() -> None:
         multirun = any(item in ("-m", "--multirun") for item in sys.argv)
         if explains and multirun:
             raise UserError("--explain takes one combination of values at a time; leave out -m")
+        if multirun:
+            sys.argv[1:] = options_of_parts(sys.argv[1:])
     find_own_parts()
     if explains:
         # Nothing is written: no folder of a run, no log.

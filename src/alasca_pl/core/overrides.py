@@ -25,6 +25,24 @@ def option_name(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
 
+def one_choice(name: str, value: str) -> str:
+    """An option with a choice of one value, which Hydra leaves to the jobs of a sweep."""
+    return f"{name}=choice({value})"
+
+
+def as_typed(override: str) -> str:
+    """Undo ``one_choice``; other overrides are left as they are.
+
+    Example:
+        >>> as_typed(one_choice("criterion.matrix", "oracle")), as_typed("seed=choice(0,1)")
+        ('criterion.matrix=oracle', 'seed=choice(0,1)')
+    """
+    name, opening, value = override.partition("=choice(")
+    inner = value[:-1]
+    plain = opening and value.endswith(")") and ("," not in inner or inner[0] + inner[-1] in ("[]", "{}"))
+    return f"{name}={inner}" if plain else override
+
+
 def passed_on(overrides: Iterable[str]) -> list[str]:
     """Overrides of a sweep that its jobs get, too.
 
