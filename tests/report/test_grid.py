@@ -11,6 +11,7 @@ from trees import make_run, make_tree
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.core.errors import UserError
+from alasca_pl.report.differing import OF_METHODS
 from alasca_pl.report.grid import build_grid
 from alasca_pl.report.keys import belongs, homes
 from alasca_pl.report.plots import mean_curves
@@ -111,7 +112,7 @@ def test_all_that_a_method_sets_belongs_to_it():
     for file in sorted((CONF_DIR / "method").glob("*.yaml")):
         config = yaml.safe_load(file.read_text())
         names = {name for key in config.keys() - {"defaults", "predict"} for name in _names(config[key], key)}
-        assert [name for name in sorted(names) if not belongs(name, homes(["method"]))] == [], file
+        assert [name for name in sorted(names) if not belongs(name, (*homes(["method"]), *OF_METHODS))] == [], file
 
 
 def _names(value, name):
@@ -130,6 +131,18 @@ def test_constants_that_a_method_applies_may_differ_and_others_may_not(tmp_path)
     make_run(tmp_path / "b", "elr", config=changes)
     with pytest.raises(
         UserError, match=r"rows, columns and seed: optim.lr \(0.02 in elr none; 0.1 in ce none\); suggested.lr"
+    ):
+        grid_of(tmp_path)
+
+
+def test_a_weight_decay_is_the_methods_unless_it_was_typed(tmp_path):
+    make_run(tmp_path / "a", "ce", config={"optim.weight_decay": 1e-3})
+    changes = {"optim.weight_decay": 0.0}
+    make_run(tmp_path / "b", "elr", config=changes)
+    assert len(grid_of(tmp_path).rows) == 2
+    make_run(tmp_path / "b", "elr", config=changes, overrides=["method=elr", "optim.weight_decay=0"])
+    with pytest.raises(
+        UserError, match=r"outside rows, columns and seed: optim.weight_decay \(0 in elr none; 0.001 in ce"
     ):
         grid_of(tmp_path)
 

@@ -5,12 +5,15 @@ from typing import Any
 
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.experiment import identity
+from alasca_pl.core.overrides import option_name
 from alasca_pl.report.keys import ABSENT, RULE, belongs, comparable, homes, text_of, value_of
 from alasca_pl.report.question import Question
 from alasca_pl.report.saved import SavedRun
 
 # More values than these are cut.
 _MOST = 6
+# What a method may set outside its own parts: a decay of its own takes the place of the optimiser's.
+OF_METHODS = ("optim.weight_decay",)
 
 
 def flat(run: SavedRun) -> dict[str, Any]:
@@ -59,7 +62,10 @@ def check_differences(runs: Sequence[SavedRun], question: Question) -> list[tupl
     columns = {name: _column(name, configs) for name in names}
     differing = {name for name in names if len(set(columns[name])) > 1}
     owned = own_keys(question)
-    fixed = set().union(*(constants_of(run) for run in runs)) if "method" in question.keys else set()
+    fixed = set()
+    if "method" in question.keys:
+        typed = {option_name(item) for run in runs for item in run.record.overrides}
+        fixed = set(OF_METHODS).difference(typed).union(*(constants_of(run) for run in runs))
     free = {name for name in differing if belongs(name, owned) or belongs(name, tuple(fixed))}
     # What follows a free value by interpolation, e.g. noise.seed the seed.
     values = [columns[name] for name in free]

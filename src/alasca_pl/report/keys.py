@@ -21,8 +21,7 @@ _SLOTS = (
 )  # fmt: skip
 # Parts of the config that a choice fills. What differs there between two choices belongs to the choice.
 _HOMES: dict[str, tuple[str, ...]] = {
-    # A decay of its own takes the place of the optimiser's.
-    "method": (*_SLOTS, "optim.weight_decay"),
+    "method": _SLOTS,
     "alasca": ("regularizers", "aux"),
     "component": (*_SLOTS, "aux"),
     "noise": ("noise", "suggested.noise_rate"),
