@@ -76,7 +76,7 @@ def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
             super().__init__(backbone, num_classes)
             self.pool = torch.nn.Sequential(self.pool, torch.nn.Dropout(0.5))
 
-    monkeypatch.setattr("alasca_pl.build.module.Network", Dropping)
+    monkeypatch.setattr("alasca_pl.build.networks.Network", Dropping)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(whole, "checkpoint.every_n_steps=3")
     train_killed(killed, 17, "checkpoint.every_n_steps=3")

@@ -5,7 +5,8 @@ import functools
 import pytest
 import torch
 
-from alasca_pl.build.module import _renewed, build_module
+from alasca_pl.build.module import build_module
+from alasca_pl.build.networks import renewed_network
 from alasca_pl.core.checkpoint import facts_of
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.types import DataFacts
@@ -50,7 +51,7 @@ def test_frozen_parts_keep_their_bits_and_renewed_ones_are_trained(states):
     kept, later = (weights(state, without=RENEWED) for state in (before, refined))
     assert any(name.startswith("aux_heads") for name in kept)
     assert all(torch.equal(value, later[name]) for name, value in kept.items())
-    fresh = _renewed(config_for(*REFINE), facts_of(refined), True, 0, 1).state_dict()
+    fresh = renewed_network(config_for(*REFINE), facts_of(refined), True, 0, 1).state_dict()
     for name, value in weights(refined, RENEWED).items():
         assert not torch.equal(value, weights(before)[name]), name
         # Four steps of Adam with a rate of 1e-3 from the new weights.
@@ -86,12 +87,12 @@ def test_new_weights_depend_on_seed_network_and_phase_only():
     config = config_for(*REFINE)
     made = build_module(config, facts_for())
     plain = config_for(*(each for each in REFINE if not each.startswith(("alasca=", "regularizers."))), "alasca=none")
-    one = _renewed(config, facts_for(), True, 0, 1)
+    one = renewed_network(config, facts_for(), True, 0, 1)
     for other, same in (
-        (_renewed(plain, facts_for(), False, 0, 1), True),
-        (_renewed(config, facts_for(), True, 1, 1), False),
-        (_renewed(config, facts_for(), True, 0, 2), False),
-        (_renewed(config_for(*REFINE, "seed=1"), facts_for(), True, 0, 1), False),
+        (renewed_network(plain, facts_for(), False, 0, 1), True),
+        (renewed_network(config, facts_for(), True, 1, 1), False),
+        (renewed_network(config, facts_for(), True, 0, 2), False),
+        (renewed_network(config_for(*REFINE, "seed=1"), facts_for(), True, 0, 1), False),
         (made.method.networks[0], False),
     ):
         assert torch.equal(one.head.weight, other.head.weight) == same

@@ -1,29 +1,24 @@
-"""From a resolved config to networks, parts and the module; needs no data."""
+"""From a resolved config to a method's parts and the module; needs no data."""
 
-import contextlib
 import functools
 import inspect
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from alasca_pl.alasca.heads import AuxiliaryHead
 from alasca_pl.build.make import Config, find_target, make, make_part
+from alasca_pl.build.networks import attach_extra_heads, attach_heads, check_width, main_network, renewed_network
 from alasca_pl.build.schema import check_values, oracle_slots
 from alasca_pl.core.errors import UserError
 from alasca_pl.core.parts import Criterion, GradientTransform, InputMixer, Part, Regularizer, SampleSelector
-from alasca_pl.core.seeds import derive_seed
 from alasca_pl.core.types import DataFacts
 from alasca_pl.data.datamodule import NoisyDataModule
-from alasca_pl.models.backbones import Backbone
-from alasca_pl.models.network import Network, check_shapes, initialise
-from alasca_pl.models.norms import norm_layer
+from alasca_pl.models.network import Network, check_shapes
 from alasca_pl.models.teacher import WeightAverage
 from alasca_pl.steps.method import Method
 from alasca_pl.steps.step import Step
@@ -127,25 +122,21 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     mixer = part_of_the_run("mixer", InputMixer)
     transform = part_of_the_run("gradient_transform", GradientTransform)
 
-    networks = [_main_network(config, facts, number) for number in range(count)]
+    networks = [main_network(config, facts, number) for number in range(count)]
     asking = [("criterion", criteria[0]), *regularizers[0].items(), ("selector", selector), ("mixer", mixer)]
     needs = {need: name for name, part in asking if part is not None for need in part.needs}
     if "norm_outputs" in needs:
         for network in networks:
             network.enable_norm_outputs()
     if "aux_features" in needs:
-        _check_width(config, networks[0].feature_size, needs["aux_features"])
+        check_width(config, networks[0].feature_size, needs["aux_features"])
     if "aux_logits" in needs:
-        _attach_heads(config, facts, dict(enumerate(networks)), needs["aux_logits"])
+        attach_heads(config, facts, dict(enumerate(networks)), needs["aux_logits"])
     elif config["aux"]["stages"]:
         log.info("no part uses auxiliary heads, so none is built")
     step = make_part("step", Step, config["step"], **offers)  # type: ignore[type-abstract]
     if hasattr(step, "extra_heads"):
-        for number, network in enumerate(networks):
-            with _random_stream(config["seed"], "extra heads", number):
-                norm = norm_layer(config["model"]["norm"])
-                network.attach_extra(step.extra_heads(network.feature_size, facts.num_classes, norm))
-                initialise(network.extra_heads, config["model"]["init"])
+        attach_extra_heads(config, facts, networks, step.extra_heads)
     for network in networks:
         # After the heads were added, and before teachers copy the networks.
         # Configs that were recorded before there was this option have none.
@@ -170,7 +161,7 @@ def _build_module(config: Config, facts: DataFacts) -> NoisyLabelModule:
     for part in {part for phase in phases.values() for part in (*phase.renew, *(phase.train or ()))}:
         # Raises if this network has no such part.
         networks[0].part(part)
-    renewed = functools.partial(_renewed, config, facts, "aux_logits" in needs)
+    renewed = functools.partial(renewed_network, config, facts, "aux_logits" in needs)
     module = NoisyLabelModule(method, step, optim, facts, rule, average, config, list(phases.values()), renewed)
     # Built once as a check, so that a value which an optimiser rejects raises now and not when training starts.
     own = {f"phases.{name}": phase.start for name, phase in phases.items() if phase.optimizer is not None}
@@ -252,108 +243,3 @@ def connect(module: NoisyLabelModule, data: NoisyDataModule) -> None:
         data.request(module.step.views, mixer is not None and mixer.partners == "same_label")
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-_NO_MEMORY = ("allocate memory", "out of memory", "overflow", "not enough memory")
-
-
-@contextlib.contextmanager
-def _random_stream(seed: int, *names: str | int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *names))
-        yield
-
-
-@contextlib.contextmanager
-def _within_memory() -> Iterator[None]:
-    """Say in one line that a network is too large; torch has an error of its own for each kind of memory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        said = str(error)
-        if not isinstance(error, MemoryError) and not any(word in said for word in _NO_MEMORY):
-            raise
-        raise UserError(
-            f"the network does not fit into memory ({said.splitlines()[0] if said else 'none is left'}); "
-            "choose a smaller one by model.backbone"
-        ) from error
-
-
-def _main_network(config: Config, facts: DataFacts, number: int, *again: str | int) -> Network:
-    with _random_stream(config["seed"], "network", number, *again), _within_memory():
-        network = Network(
-            make_part("model.backbone", Backbone, config["model"]["backbone"], in_channels=facts.image_shape[0]),
-            facts.num_classes,
-        )
-        if config["model"]["backbone"].get("pretrained") and config["model"]["init"] != "library":
-            raise UserError("model.init would overwrite the pretrained weights; set model.init=library")
-        initialise(network, config["model"]["init"])
-    return network
-
-
-def _renewed(config: Config, facts: DataFacts, has_heads: bool, number: int, start: int) -> Network:
-    """Make a network as at the start of the run, but with weights from a stream of the phase that begins at an epoch."""
-    network = _main_network(config, facts, number, "phase", start)
-    if has_heads:
-        _attach_heads(config, facts, {number: network}, "a phase", "phase", start)
-    return network
-
-
-def _attach_heads(
-    config: Config, facts: DataFacts, networks: Mapping[int, Network], asker: str, *again: str | int
-) -> None:
-    aux = config["aux"]
-    for number, network in networks.items():
-        channels, reductions = network.backbone.channels, network.backbone.reductions
-        stages = resolve_stages(aux["stages"], len(channels))
-        if not stages:
-            raise UserError(f"{asker} needs auxiliary heads, but aux.stages is empty; choose aux=all or aux=last")
-        heads = {}
-        with _random_stream(config["seed"], "heads", number, *again):
-            for stage in stages:
-                heads[stage] = AuxiliaryHead(
-                    kind=aux["kind"],
-                    channels=channels[stage - 1],
-                    stride=max(1, reductions[-1] // reductions[stage - 1]),
-                    width=aux["width"] or network.feature_size,
-                    num_classes=facts.num_classes,
-                    norm=norm_layer(config["model"]["norm"]),
-                )
-                initialise(heads[stage], config["model"]["init"])
-        network.attach(heads)
-
-
-def _check_width(config: Config, width: int, asker: str) -> None:
-    own = config["aux"]["width"]
-    if own not in (None, width):
-        raise UserError(
-            f"{asker} compares features of the heads with those of the main head, {width} wide; aux.width={own} makes them "
-            "another width, set aux.width=null"
-        )
-
-
-def resolve_stages(stages: Literal["all", "last"] | int | Sequence[int] | None, count: int) -> list[int]:
-    """Convert the value of ``aux.stages`` to stage numbers.
-
-    Args:
-        stages: ``all`` (every stage but the last, which carries the main head), ``last`` (the last of these) or a list
-            of numbers from 1, or one number.
-        count: Number of stages of the network.
-
-    Raises:
-        UserError: If a stage does not exist.
-    """
-    available = list(range(1, count))
-    if stages == "all":
-        return available
-    if stages == "last":
-        return available[-1:]
-    listed = [stages] if isinstance(stages, int) else list(stages or ())
-    chosen = sorted(set(listed))
-    for stage in chosen:
-        if stage not in available:
-            raise UserError(
-                f"aux.stages names stage {stage}, but this network carries auxiliary heads after stages "
-                f"{', '.join(map(str, available)) or 'none'}; stage {count} carries the main head"
-            )
-    return chosen
