@@ -167,6 +167,15 @@ def test_a_small_scale_shortens_schedules_and_overrules_the_settings_of_the_meth
         ("method=pes_semi data=cifar10", {"step.later_alpha_from": 155, "step.warmup_epochs": 25, "epochs": 305}),
         # GJS with two equal views is JS.
         ("method=gjs data=cifar10 scale=small", {"data.augment": "none", "step.views": ["weak", "weak"]}),
+        # The estimate of the rate plus the ramp.
+        (
+            "method=co_teaching_plus data=cifar10",
+            {"selector.estimate_epoch": 10, "selector.ramp_epochs": 10, "selector.start_epoch": 20},
+        ),
+        (
+            "method=co_teaching_plus scale=small",
+            {"selector.estimate_epoch": 4, "selector.ramp_epochs": 8, "selector.start_epoch": 12},
+        ),
         # The last drop of the learning rate.
         ("method=nls data=cifar100", {"optim.milestones": [80, 120], "criterion.warmup_epochs": 120}),
     ],
