@@ -161,6 +161,11 @@ def test_a_small_scale_shortens_schedules_and_overrules_the_settings_of_the_meth
         ("method=disc data=cifar10", {"optim.lr": 0.1, "optim.momentum": 0.0}),
         ("method=disc data=cifar10 scale=small", {"optim.lr": 0.05, "optim.momentum": 0.9}),
         ("method=disc data=cifar10 scale=medium", {"optim.lr": 0.1, "optim.momentum": 0.9}),
+        # A rate of 0.6 changes these, whatever the kind of noise.
+        (
+            "method=disc data=cifar10 noise=instance noise.rate=0.6",
+            {"selector.momentum": 0.95, "step.strength_hard": 0.2, "step.warmup_epochs": 15},
+        ),
         # run.sh of Justherozen/ProMix has one value for CIFAR-100, with people's labels and others.
         ("method=promix data=cifar100 noise=human", {"step.adjust": 0.5, "step.debias": 0.5, "step.threshold": 0.95}),
         # Epoch 150 of tmllab/2021_NeurIPS_PES does not count the five of the refinement, like the ends of ramp and run.
