@@ -42,6 +42,8 @@ _OF_RUNS = {"predict": ["a.png"], "export": ["torch"], "audit": []}
 _WRONG = {
     "train lr=0.1": "there is no option lr (did you mean optim.lr?)",
     "train criterion.temperature=2": "+criterion.temperature=... would add it",
+    "train trainer.max_steps=9": "no option trainer.max_steps in this config; +trainer.max_steps=... adds it, a whole number",
+    "train method=co_teaching selector.seed=1": "+selector.seed=... adds it, a whole number",
     "train momentum=0": "there is no option momentum (did you mean optim.momentum or regularizers.alasca.momentum?)",
     "train data=folder data.root=images root=images": "there is no option root (did you mean data.root?)",
     "train data=folder images": "images is no option; options are of the form NAME=VALUE; data=folder data.root=images",

@@ -268,7 +268,7 @@ def test_predictions_of_a_diverged_run_are_refused():
     result = result_for(0)
     assert result.probs is not None
     result.probs[0, 1, 2] = math.nan
-    with pytest.raises(ValueError, match="before epoch 5 are not finite"):
+    with pytest.raises(ValueError, match="before epoch 6 are not finite"):
         CrustSelector(40, CLASSES).receive_scan(result, at(5))
 
 

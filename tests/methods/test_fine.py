@@ -282,7 +282,7 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped():
 def test_features_of_a_diverged_run_are_refused():
     features, label, _ = planted(0)
     features[0, 3, 2] = math.nan
-    with pytest.raises(ValueError, match="before epoch 0 are not finite"):
+    with pytest.raises(ValueError, match="before epoch 1 are not finite"):
         selector_for().receive_scan(ScanResult(label, features=features), at(0))
 
 

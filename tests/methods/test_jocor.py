@@ -148,5 +148,5 @@ def test_a_weight_outside_its_range_is_named(value: float):
 
 
 def test_one_network_has_nobody_to_agree_with():
-    with pytest.raises(ValueError, match="num_networks=1; method=jocor"):
+    with pytest.raises(ValueError, match="num_networks=1; leave num_networks out"):
         JointSmallLoss(1)

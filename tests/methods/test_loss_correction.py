@@ -1,5 +1,6 @@
 """Loss correction: worked values, loops, limits, the estimate, state."""
 
+import logging
 import math
 
 import pytest
@@ -113,11 +114,13 @@ def scan(generator: torch.Generator) -> ScanResult:
 
 
 @pytest.mark.parametrize("estimator", ["anchor", "dual_t"])
-def test_an_estimate_is_made_once_and_used_from_then_on(estimator: str, agreement, generator: torch.Generator):
+def test_an_estimate_is_made_once_and_used_from_then_on(estimator: str, agreement, generator: torch.Generator, caplog):
+    caplog.set_level(logging.INFO, "alasca_pl")
     criterion, result = LossCorrection(3, estimator=estimator, estimate_epoch=3), scan(generator)
     assert criterion.scan_request(at(2)) is None
     assert criterion.scan_request(at(3)) == ScanRequest(probs=True)
     criterion.receive_scan(result, at(3))
+    assert caplog.messages[0].startswith("estimated before epoch 4 that")
     assert criterion.scan_request(at(3)) is None
     probs, label = result.probs[0].double().numpy(), result.label.numpy()
     expected = dual_t_matrix(probs, label) if estimator == "dual_t" else anchor_matrix(probs)

@@ -147,7 +147,7 @@ def test_saved_and_loaded_it_is_the_same():
 def test_features_of_a_diverged_run_are_refused():
     features, label, _ = planted(0)
     features[0, 3, 2] = math.nan
-    with pytest.raises(ValueError, match="before epoch 0 are not finite"):
+    with pytest.raises(ValueError, match="before epoch 1 are not finite"):
         NeighbourSelector(120, 3, 1, warmup_epochs=0).receive_scan(ScanResult(label, features=features), at(0))
 
 

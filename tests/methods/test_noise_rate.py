@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import logging
 import math
 
 import numpy as np
@@ -91,9 +92,15 @@ def test_another_precision_of_the_module_changes_nothing():
     assert NoiseRateEstimate().half().update(losses, 0) == NoiseRateEstimate().update(losses, 0)
 
 
+def test_the_log_counts_epochs_from_one(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, "alasca_pl"):
+        NoiseRateEstimate().update(torch.from_numpy(losses_of(0.4, 5.0, 0)[0])[None], epoch=4)
+    assert caplog.messages[0].startswith("estimated before epoch 5 that")
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_losses_of_a_diverged_run_are_refused(bad: float):
-    with pytest.raises(ValueError, match="before epoch 4 are not finite"):
+    with pytest.raises(ValueError, match="before epoch 5 are not finite"):
         NoiseRateEstimate().update(torch.tensor([[0.0, bad]]), epoch=4)
 
 

@@ -62,6 +62,15 @@ def test_the_expected_peer_is_the_mean_over_all_orders(agreement, generator: tor
     agreement(PeerLoss, "loss with expected labels", loss, torch.stack(found).mean(dim=0), atol=1e-12)
 
 
+def test_the_peer_of_a_single_sample_is_the_expected_one(generator: torch.Generator):
+    logits, targets = torch.randn(1, 3, generator=generator), Targets.unmixed(torch.tensor([1]), torch.tensor([0]))
+    single, expected = (
+        PeerLoss((1, 1, 2), 1.0, 0, peers=peers)(logits, targets, LAST) for peers in ("permuted", "expected")
+    )
+    assert torch.equal(single, expected)
+    assert float(single.abs()) > 0.01
+
+
 def test_orders_depend_on_seed_and_step_only(generator: torch.Generator):
     logits = torch.randn(8, 3, generator=generator)
     targets = Targets.unmixed(torch.arange(8) % 3, torch.arange(8))

@@ -111,7 +111,7 @@ class _Breaks(L.Callback):
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     run = runs.prepare(config_for(*SMALLER, "alasca=none"), tmp_path / "run", {})
     run.trainer.callbacks.insert(0, _Breaks())
-    with pytest.raises(FloatingPointError, match=r"^method\.networks\.0\.\S+ is not finite in epoch 1, step \d+; try"):
+    with pytest.raises(FloatingPointError, match=r"^method\.networks\.0\.\S+ is not finite in epoch 2, step \d+; try"):
         runs.train(run)
     assert load_run(tmp_path / "run").epoch == 0
     assert RunRecord.read(tmp_path / "run" / "record.json").status == "failed"

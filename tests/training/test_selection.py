@@ -154,6 +154,25 @@ def test_a_part_that_would_first_look_after_the_end_is_named(make_network: MakeN
     assert all("Looker" in line and "before epoch 3, but the run ends after epoch 2" in line for line in lines)
 
 
+class FromThirdEpoch(SampleSelector):
+    def forward(self, losses: Tensor, logits: Sequence[Tensor], targets: Targets, progress: Progress) -> Tensor:
+        return torch.full_like(losses, float(progress.epoch == 2))
+
+
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::lightning.fabric.utilities.rank_zero.LightningDeprecationWarning"
+)
+@pytest.mark.parametrize("selects", [True, False])
+def test_an_epoch_without_any_base_loss_is_told_once(make_network: MakeNetwork, caplog, selects):
+    module = make_module([make_network(heads=())], FromThirdEpoch() if selects else None)
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    options |= {"enable_progress_bar": False, "enable_model_summary": False, "callbacks": [NoiseMonitor(make_labels())]}
+    L.Trainer(max_epochs=3, **options).fit(module, Data())
+    lines = [record.getMessage() for record in caplog.records if "base loss was 0" in record.getMessage()]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1"] * selects
+    assert all("train/selected" in line for line in lines)
+
+
 # Quality of selections
 
 

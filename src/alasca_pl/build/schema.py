@@ -208,7 +208,10 @@ def _unknown_names(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _slot(path: str, node: Any, may_be_null: bool, offers: Mapping[str, Any]) -> Iterator[str]:
     if node is None and path == "criterion":
-        yield "no criterion is chosen; choose a method, e.g. method=ce"
+        yield (
+            "no criterion is chosen; choose a method, e.g. method=ce. A method of your own that fills other slots sets it, too: "
+            "criterion: {_target_: alasca_pl.methods.cross_entropy.CrossEntropy}"
+        )
     elif node is None and may_be_null:
         return
     elif not isinstance(node, Mapping) or "_target_" not in node:

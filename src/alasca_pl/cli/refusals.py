@@ -197,7 +197,23 @@ def _unknown_option(name: str, parent: Any, folders: Sequence[Path]) -> str:
     choices = next((_choices(word, folders) for word in known if near == did_you_mean(last, [word])), []) if top else []
     listed = f"; choose one of {', '.join(choices)}" if near and choices else ""
     listed = f"; {group} has {', '.join(sorted(known))}" if known and not top else listed
-    return f"there is no option {name}{near}{listed}{'' if near else f'; +{name}=... would add it'}"
+    # Imported late, because it reads files.
+    from alasca_pl.runs.early import allowed
+
+    values = allowed(name, _nested(group, parent)) if known and not top else None
+    if values is not None:
+        # What the part takes and its yaml does not have; a resemblance to what it has would lead away.
+        return f"there is no option {name} in this config; +{name}=... adds it, {values}"
+    added = "" if near else f"; +{name}=... would add it"
+    return f"there is no option {name}{near}{listed}{added}"
+
+
+def _nested(path: str, node: Any) -> dict[str, Any]:
+    """A config that has nothing but a node at its place."""
+    inside = OmegaConf.to_container(node, resolve=False)
+    for word in reversed(path.split(".")):
+        inside = {word: inside}
+    return inside  # type: ignore[return-value]
 
 
 def _places_of(last: str, config: Any) -> list[str]:

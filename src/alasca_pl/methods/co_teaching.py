@@ -142,7 +142,7 @@ class SmallLossExchange(ForgetsByRate, SampleSelector):
         if num_networks < 2:
             raise ValueError(
                 f"networks that teach each other must be at least two, got num_networks={num_networks}; "
-                "method=co_teaching sets num_networks=2"
+                "leave num_networks out, the method sets it to 2"
             )
         self.take_forget_rate(noise_rate, rate_factor, ramp_epochs, exponent, estimate_epoch, seed)
         self.num_networks = num_networks

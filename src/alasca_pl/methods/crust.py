@@ -218,7 +218,7 @@ class CrustSelector(SampleSelector):
         assert result.probs is not None and result.head_weight is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not (torch.isfinite(result.probs).all() and torch.isfinite(result.head_weight).all()):
-            raise ValueError(f"predictions before epoch {progress.epoch} are not finite; has the run diverged?")
+            raise ValueError(f"predictions before epoch {progress.epoch + 1} are not finite; has the run diverged?")
         both = torch.cat([self.table.rows, self.central.rows], dim=1)
         weight, central = from_rank_zero(lambda: self._rows(result), both).chunk(2, dim=1)
         self.table.fill(weight)

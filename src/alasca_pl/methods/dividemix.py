@@ -99,7 +99,7 @@ class MixtureFilter(SampleSelector):
         # Checked on all ranks, because the fit runs on rank 0 and the others would wait forever after an error there.
         if not torch.isfinite(result.losses).all():
             raise FloatingPointError(
-                f"losses over the training set before epoch {progress.epoch} are not finite; "
+                f"losses over the training set before epoch {progress.epoch + 1} are not finite; "
                 "try a smaller optim.optimizer.lr"
             )
         scaled = torch.from_numpy(np.stack([scale_to_unit(row) for row in result.losses.cpu().numpy()]))

@@ -199,7 +199,7 @@ class FineSelector(RefreshedSelector):
         assert result.features is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not torch.isfinite(result.features).all():
-            raise ValueError(f"features before epoch {progress.epoch} are not finite; has the run diverged?")
+            raise ValueError(f"features before epoch {progress.epoch + 1} are not finite; has the run diverged?")
         rows = from_rank_zero(lambda: self._posterior_rows(result, progress), self.posterior.rows)
         self.posterior.fill(rows)
         self.is_refreshed = True

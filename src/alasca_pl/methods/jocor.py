@@ -40,7 +40,7 @@ def _check_agreement(agreement: float, num_networks: int) -> None:
     if num_networks < 2:
         raise ValueError(
             f"networks that shall agree must be at least two, got num_networks={num_networks}; "
-            "method=jocor sets num_networks=2"
+            "leave num_networks out, the method sets it to 2"
         )
 
 

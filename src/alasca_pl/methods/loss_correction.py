@@ -129,7 +129,7 @@ class LossCorrection(ScanningPart, Criterion):
         self._set(matrix.cpu().double())
         if rank() == 0:
             kept = 100.0 * float(matrix.diagonal().mean())
-            log.info("estimated before epoch %d that a class keeps %.1f%% of its labels", progress.epoch, kept)
+            log.info("estimated before epoch %d that a class keeps %.1f%% of its labels", progress.epoch + 1, kept)
 
     def _estimate(self, result: ScanResult) -> Tensor:
         label = result.label.numpy()

@@ -203,7 +203,7 @@ class NeighbourSelector(RefreshedSelector):
         assert features is not None
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not torch.isfinite(features).all():
-            raise ValueError(f"features before epoch {progress.epoch} are not finite; has the run diverged?")
+            raise ValueError(f"features before epoch {progress.epoch + 1} are not finite; has the run diverged?")
         count = self.kept.rows.shape[1]
         like = torch.cat([self.kept.rows, self.agreement.rows], dim=1)
         rows = from_rank_zero(lambda: self._rows(features, result.label, progress), like)

@@ -210,14 +210,14 @@ class NoiseRateEstimate(nn.Module):
         """
         # Checked on all ranks, because after an error on rank 0 only the others would wait forever.
         if not torch.isfinite(losses).all():
-            raise ValueError(f"losses before epoch {epoch} are not finite; has the run diverged?")
+            raise ValueError(f"losses before epoch {epoch + 1} are not finite; has the run diverged?")
         values = losses.detach().cpu().numpy()
         says = None if probs is None else probs.detach().cpu().numpy()
         given = None if label is None else label.cpu().numpy()
         place = from_rank_zero(lambda: torch.tensor(estimate_noise_rate(values, says, given, self.seed)), self._place)
         self.rate, self.epoch = float(place), epoch
         if rank() == 0:
-            log.info("estimated before epoch %d that %.1f%% of the labels are wrong", epoch, 100.0 * self.rate)
+            log.info("estimated before epoch %d that %.1f%% of the labels are wrong", epoch + 1, 100.0 * self.rate)
         return self.rate
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -29,8 +29,8 @@ class PeerLoss(Criterion):
         warmup_epochs: Epochs of cross-entropy before; then the strength rises linearly until the last epoch.
         segments: Another course of the strength, one after the other (first value, last value, epochs); the last value stays.
             An empty list has none, and the strength rises as above.
-        peers: ``permuted``: the labels of the global batch in random order. ``expected``: the mean over all labels of the
-            training set, what ``permuted`` is on average; the regulariser of CORES2.
+        peers: ``permuted``: the labels of the global batch in random order, and for a batch of one sample as below.
+            ``expected``: the mean over all labels of the training set, the mean of ``permuted``; the regulariser of CORES2.
         scaled: Divide the loss by 1 + strength, as the authors divide the learning rate.
         seed: Of the order.
 
@@ -116,10 +116,12 @@ class PeerLoss(Criterion):
         return loss / (1.0 + strength) if self.scaled else loss
 
     def _of_peers(self, costs: Tensor, targets: Targets, progress: Progress) -> Tensor:
-        if self.peers == "expected":
-            return costs @ self.frequency.to(costs)
-        # All labels of a mixed row go together.
-        own, label, weight = gather_with_places(targets.label.T.contiguous(), targets.weight.T.contiguous())
-        order = torch.randperm(len(label), generator=generator(self.seed, "peers", progress.step))
-        partner = order.to(own.device)[own]
-        return over_labels(costs, targets._replace(label=label[partner].T, weight=weight[partner].T))
+        if self.peers == "permuted":
+            # All labels of a mixed row go together.
+            own, label, weight = gather_with_places(targets.label.T.contiguous(), targets.weight.T.contiguous())
+            # A single sample would be its own peer.
+            if len(label) > 1:
+                order = torch.randperm(len(label), generator=generator(self.seed, "peers", progress.step))
+                partner = order.to(own.device)[own]
+                return over_labels(costs, targets._replace(label=label[partner].T, weight=weight[partner].T))
+        return costs @ self.frequency.to(costs)

@@ -10,6 +10,7 @@ from typing import Any
 
 from alasca_pl.build.make import make_part
 from alasca_pl.build.rules import RULES
+from alasca_pl.build.schema import allowed as allowed
 from alasca_pl.build.schema import check_complete, check_values
 from alasca_pl.core.errors import UserError, did_you_mean
 from alasca_pl.core.experiment import differing_keys

@@ -231,7 +231,7 @@ def _run_ids(config: dict[str, Any], trainer: L.Trainer) -> dict[str, str]:
 def diverged(trainer: L.Trainer, what: str, where: str = "") -> FloatingPointError:
     """The error for numbers that are no longer finite, with what helps."""
     return FloatingPointError(
-        f"{what} is not finite in epoch {trainer.current_epoch}, step {trainer.global_step}{where}; "
+        f"{what} is not finite in epoch {trainer.current_epoch + 1}, step {trainer.global_step}{where}; "
         "try a smaller optim.optimizer.lr, or clip gradients with trainer.gradient_clip_val"
     )
 

@@ -1,5 +1,7 @@
 """What happens to clean and to noisy samples during training."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -11,6 +13,7 @@ from alasca_pl.core.metric_names import (
     ACC_OBSERVED,
     AUROC,
     AUROC_OF_LOSS,
+    BASE_LOSS,
     CONFIDENCE,
     CONFIDENCE_CLEAN,
     CONFIDENCE_CLEAN_STD,
@@ -21,6 +24,7 @@ from alasca_pl.core.metric_names import (
     SELECT,
     TRAIN,
     MetricName,
+    of_quantity,
     per_network,
 )
 from alasca_pl.core.quality import auroc
@@ -31,6 +35,7 @@ from alasca_pl.training.callbacks.epoch_means import EpochMeans
 from alasca_pl.training.callbacks.selection_counts import SelectionCounts
 from alasca_pl.training.module import NoisyLabelModule, diverged
 
+log = logging.getLogger("alasca_pl")
 # Samples with another weight than 1; looked at, not logged.
 _WEIGHED = str(MetricName(TRAIN, "weighed"))
 
@@ -55,6 +60,8 @@ class NoiseMonitor(L.Callback):
 
     Where they are not, the same confidences as means over all samples: ``<part>/confidence`` and ``train/confidence``.
 
+    The log is told once of an epoch in which the base loss was exactly 0, as where a selector keeps nothing.
+
     Args:
         labels: Labels of the training split.
 
@@ -71,6 +78,7 @@ class NoiseMonitor(L.Callback):
         self._selections = SelectionCounts()
         # Per sample the losses of the networks at its latest visit, and 1 once it was visited in this epoch.
         self._losses: SampleBuffer | None = None
+        self._said_nothing_learned = False
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -139,6 +147,16 @@ class NoiseMonitor(L.Callback):
         self.selector_acted = means.pop(_WEIGHED, 0.0) > 0.0 or self.selector_acted
         if not torch.isfinite(torch.tensor(means[LOSS])):
             raise diverged(trainer, "the loss")
+        if not self._said_nothing_learned and _learned_nothing(means):
+            self._said_nothing_learned = True
+            if trainer.is_global_zero:
+                log.warning(
+                    "epoch %d: the base loss was 0 in every step, so that the method learned nothing%s",
+                    trainer.current_epoch + 1,
+                    ""
+                    if pl_module.method.selector is None
+                    else "; the fraction of samples that it selected is train/selected",
+                )
         metrics = means | self._selections.take() | self._rankings_by_loss() | self._confidences(pl_module)
         for name, value in metrics.items():
             # Already equal on all ranks; the argument tells Lightning that they are reduced.
@@ -212,6 +230,12 @@ def _instantaneous(logits: Tensor, label: Tensor, groups: dict[str, Tensor]) -> 
             values[str(name)] = ((row * chosen).sum(), count)
             values[str(name._replace(quantity=f"{quantity}{_SQUARE}"))] = ((row**2 * chosen).sum(), count)
     return values
+
+
+def _learned_nothing(means: Mapping[str, float]) -> bool:
+    """Whether the base loss of every network was exactly 0."""
+    base = [value for name, value in of_quantity(means, BASE_LOSS) if name.group == TRAIN]
+    return bool(base) and not any(base)
 
 
 def _with_deviations(means: dict[str, float]) -> dict[str, float]:

@@ -70,7 +70,7 @@ class ScanCallback(L.Callback):
         end = time.monotonic()
         self.seconds = end - start
         if trainer.is_global_zero:
-            text = "epoch %d: scanned %d training samples in %.1f s, selected in %.1f s"
+            text = "epoch %d: scanned %d training samples in %.1f s, evaluated the scan in %.1f s"
             log.info(text, progress.epoch + 1, len(result.label), scanned - start, end - scanned)
 
 
