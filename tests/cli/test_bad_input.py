@@ -111,6 +111,14 @@ def test_a_wrong_value_is_named_with_the_way_out(tmp_path, overrides, words):
     assert all(file.stat().st_size for file in tmp_path.rglob("train.log"))
 
 
+def test_weights_of_an_encoder_that_cannot_be_had_are_missed_before_the_data_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
+    outcome = command(tmp_path, *TINY, "method=simifeat", "selector.encoder.name=resnet18")
+    assert_refused(outcome, "weights of resnet18", "+selector.encoder.options=", "selector.encoder=null")
+    assert "digits" not in outcome.out and not list(tmp_path.rglob("record.json"))
+
+
 def test_a_batch_that_cannot_be_split_is_refused_before_any_process_starts(tmp_path, monkeypatch):
     def start(*args, **kwargs):
         raise AssertionError(f"a process was started: {args}")

@@ -41,8 +41,12 @@ def test_weights_that_can_be_reached_are_accepted(asked):
     require_timm_weights("resnet18", {})
 
 
-def test_nothing_is_asked_for_files_that_are_here(asked, monkeypatch):
-    require_timm_weights("resnet18", {"pretrained_cfg_overlay": {"file": "own.safetensors"}})
+def test_nothing_is_asked_for_files_that_are_here(asked, monkeypatch, tmp_path):
+    own = tmp_path / "own.safetensors"
+    with pytest.raises(ValueError, match=r"no file .*own\.safetensors with weights of resnet18"):
+        require_timm_weights("resnet18", {"pretrained_cfg_overlay": {"file": str(own)}})
+    own.touch()
+    require_timm_weights("resnet18", {"pretrained_cfg_overlay": {"file": str(own)}})
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda hub, file: f"/cache/{file}")
     require_timm_weights("resnet18", {})
     assert asked[0] == []
@@ -62,5 +66,7 @@ def test_what_cannot_be_reached_is_said_with_the_way_out(asked, monkeypatch):
 
 
 def test_a_model_without_weights_is_refused(asked):
-    with pytest.raises(ValueError, match="has no pretrained weights of 'vit_tiny_patch16_384_none'"):
+    with pytest.raises(
+        ValueError, match=r"has no pretrained weights of 'vit_tiny_patch16_384_none'; set model\.backbone"
+    ):
         require_timm_weights("vit_tiny_patch16_384_none", {})

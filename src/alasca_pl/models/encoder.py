@@ -11,6 +11,15 @@ from alasca_pl.models.timm_names import timm_problem
 from alasca_pl.models.weights import require_timm_weights
 
 
+def require_weights(name: str, options: Mapping[str, Any], place: str = "encoder") -> None:
+    """Raise unless the weights of a ``TimmEncoder`` can be had, see ``require_timm_weights``."""
+    ways_out = (
+        f"give a file as +{place}.options={{pretrained_cfg_overlay:{{file:FILE}}}}, or set {place}=null, which takes the "
+        "features of the network that is trained"
+    )
+    require_timm_weights(name, options, place, ways_out)
+
+
 class Encoder(nn.Module):
     """From pixels in [0, 1], (B, C, H, W), to features (B, E)."""
 
@@ -73,7 +82,7 @@ class TimmEncoder(Encoder):
             import timm
 
             if self.pretrained:
-                require_timm_weights(self.name, self.options)
+                require_weights(self.name, self.options)
             # Random weights are the same in all processes and runs.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

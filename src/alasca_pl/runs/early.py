@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,23 @@ def check_early(config: Mapping[str, Any]) -> None:
     make_part("noise", NoiseModel, absolute_paths(config["noise"]))
 
 
-def _check_encoders(value: Any) -> None:
-    """Look at encoders of timm, which are only made in the middle of a training, and not at all when a run is opened."""
-    if isinstance(value, Mapping):
-        if value.get("_target_") == _TIMM_ENCODER:
-            problem = timm_problem(value["name"], "an encoder of timm")
-            if problem is not None:
-                raise UserError(problem)
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            _check_encoders(item)
+def timm_encoders(config: Any, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Nodes of encoders of timm with their names in the config.
+
+    They are only made in the middle of a training, and not at all when a run is opened.
+    """
+    if isinstance(config, Mapping) and config.get("_target_") == _TIMM_ENCODER:
+        yield place, config
+    if isinstance(config, Mapping | list | tuple):
+        for name, value in config.items() if isinstance(config, Mapping) else enumerate(config):
+            yield from timm_encoders(value, f"{place}.{name}" if place else str(name))
+
+
+def _check_encoders(config: Mapping[str, Any]) -> None:
+    for _, node in timm_encoders(config):
+        problem = timm_problem(node["name"], "an encoder of timm")
+        if problem is not None:
+            raise UserError(problem)
 
 
 def _check_epochs(config: Mapping[str, Any]) -> None:

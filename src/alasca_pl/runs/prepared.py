@@ -26,12 +26,13 @@ from alasca_pl.core.run_folder import RunFolder, find_checkpoint
 from alasca_pl.core.threads import choose_threads, pass_on
 from alasca_pl.data.datamodule import NoisyDataModule
 from alasca_pl.data.views import SMALL
+from alasca_pl.models.encoder import require_weights
 from alasca_pl.models.network import Network
 from alasca_pl.noise.labels import NoisyLabels
 from alasca_pl.runs import environment
 from alasca_pl.runs.checks import check_config, check_data, check_epochs
 from alasca_pl.runs.digests import flop_counts, parameter_counts, split_digest, weights_digest
-from alasca_pl.runs.early import check_early, check_folder
+from alasca_pl.runs.early import check_early, check_folder, timm_encoders
 from alasca_pl.runs.fits import check_progress, rows_of
 from alasca_pl.training.module import NoisyLabelModule
 
@@ -118,6 +119,9 @@ def _prepare(
     if config["model"]["backbone"].get("pretrained"):
         # Weights that cannot be had are reported before images are decoded for minutes.
         make(config["model"]["backbone"], in_channels=3)
+    if stored is None:
+        # A run that goes on may have taken its features already.
+        _check_encoder_weights(config)
     L.seed_everything(config["seed"] % 2**32, verbose=False)
     data = build_data(config)
     if stored is not None:
@@ -192,6 +196,15 @@ def _prepare(
     # After all passes that are not training.
     compile_networks(module, config, data.batch_size // record.processes)
     return Run(config, run_folder, data, module, trainer, checkpoint, record, lock)
+
+
+def _check_encoder_weights(config: Config) -> None:
+    for place, node in timm_encoders(config):
+        if node.get("pretrained", True):
+            try:
+                require_weights(node["name"], node.get("options") or {}, place)
+            except ValueError as error:
+                raise UserError(str(error)) from error
 
 
 def _set_threads(config: Config, module: NoisyLabelModule, data: NoisyDataModule, trainer: L.Trainer) -> None:
