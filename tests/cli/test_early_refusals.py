@@ -44,6 +44,8 @@ _WRONG = {
     "train criterion.temperature=2": "+criterion.temperature=... would add it",
     "train trainer.max_steps=9": "no option trainer.max_steps in this config; +trainer.max_steps=... adds it, a whole number",
     "train method=co_teaching selector.seed=1": "+selector.seed=... adds it, a whole number",
+    "train method=jocor regularizers.agreement=null": "criterion.agreement takes its value from regularizers.agreement, which",
+    "train method=pes phases.select=null": "from phases.select, which has none; give selector.start_epoch=..., too",
     "train momentum=0": "there is no option momentum (did you mean optim.momentum or regularizers.alasca.momentum?)",
     "train data=folder data.root=images root=images": "there is no option root (did you mean data.root?)",
     "train data=folder images": "images is no option; options are of the form NAME=VALUE; data=folder data.root=images",

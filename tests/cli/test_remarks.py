@@ -1,4 +1,4 @@
-"""Remarks in the log on choices that differ from those behind published figures."""
+"""Remarks in the log on choices that may not be meant."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from alasca_pl.cli.remarks import other_network
+from alasca_pl.cli.remarks import remarks_on
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -14,7 +14,7 @@ CONF = Path(__file__).parents[2] / "conf"
 def remarks_for(*overrides: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=list(overrides), return_hydra_config=True)
-    return other_network(config, config.hydra.runtime.choices)
+    return remarks_on(config, config.hydra.runtime.choices)
 
 
 @pytest.mark.parametrize("method", ["dividemix", "elr_plus"])
@@ -46,3 +46,12 @@ def test_otherwise_nothing_is_said(overrides: list[str]):
 def test_published_networks_are_names_of_files(file: Path):
     for data, model in (OmegaConf.load(file).get("published_network") or {}).items():
         assert (CONF / "data" / f"{data}.yaml").is_file() and (CONF / "model" / f"{model}.yaml").is_file()
+
+
+def test_phases_that_begin_in_another_order_than_listed_are_named():
+    assert remarks_for("method=pes") == []
+    assert remarks_for("method=pes", "phases.refine_head=null") == []
+    assert remarks_for("method=pes", "phases.select.start=10") == [
+        "the phases begin in another order than refine_last_stage, refine_head, select, the order of the config: "
+        "select (start=10), refine_last_stage (start=25), refine_head (start=32)"
+    ]

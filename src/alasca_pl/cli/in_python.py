@@ -23,7 +23,7 @@ from alasca_pl.cli.arguments import epoch_arguments, ordered, quote_paths, resum
 from alasca_pl.cli.common import CHATTY, find_own_parts, mistake, plain_config, quieten
 from alasca_pl.cli.composition import compose_config, given_overrides
 from alasca_pl.cli.refusals import one_line
-from alasca_pl.cli.remarks import other_network
+from alasca_pl.cli.remarks import remarks_on
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.core import interrupts
 from alasca_pl.core.errors import Unchained, UserError
@@ -130,7 +130,7 @@ def _train(overrides: Sequence[str], config_dir: str | None) -> "LoadedRun":
         )
         _refuse_replays(run)
         run_log.write_to(run.folder.log, _FORMAT)
-        for remark in [*composed.remarks, *other_network(config, composed.choices)]:
+        for remark in [*composed.remarks, *remarks_on(config, composed.choices)]:
             log.info("%s", remark)
         runs.train(run)
         # Classes of one's own were called a moment ago.

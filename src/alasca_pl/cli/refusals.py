@@ -17,7 +17,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
 from alasca_pl.cli import CONF_DIR
 from alasca_pl.cli.config_files import parsed_once
@@ -131,6 +131,10 @@ def one_line(error: BaseException, arguments: Sequence[str] = ()) -> str:
         return (
             f"{empty} chooses no file of the group {group}; {none}choose one of {', '.join(_choices(group, folders))}"
         )
+    if isinstance(error, InterpolationResolutionError) and "is not a container" in str(error):
+        # A value of a node that was switched off.
+        node = str(error).partition("node `")[2].partition("`")[0]
+        return f"{error.full_key} takes its value from {node}, which has none; give {error.full_key}=..., too"
     nameless = next((item for item in arguments if item.startswith("=")), None)
     if nameless:
         return f"{nameless} has no name before =; options are of the form NAME=VALUE"

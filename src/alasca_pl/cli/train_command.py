@@ -31,7 +31,7 @@ from alasca_pl.cli.doctor_command import doctor
 from alasca_pl.cli.explain import explain
 from alasca_pl.cli.places import OWN_DATA
 from alasca_pl.cli.refusals import in_one_line
-from alasca_pl.cli.remarks import other_network
+from alasca_pl.cli.remarks import remarks_on
 from alasca_pl.cli.run_log import RunLog
 from alasca_pl.cli.sweep_arguments import options_of_parts, sweep_arguments
 from alasca_pl.cli.tables import show
@@ -119,7 +119,7 @@ def _train(cfg: DictConfig) -> float | None:
         if run.trainer.is_global_zero:
             # Not before the run is accepted: the log may be that of a finished run.
             run_log.write_to(run.folder.log)
-        for remark in [*composed.remarks, *other_network(config, choices)]:
+        for remark in [*composed.remarks, *remarks_on(config, choices)]:
             log.info("%s", remark)
         record = runs.train(run)
     if run.trainer.is_global_zero and record.metrics:
