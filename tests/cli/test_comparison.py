@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from alasca_pl.cli.comparison import without_alasca
+from alasca_pl.cli.comparison import uses_alasca, without_alasca
 from alasca_pl.core.experiment import identity
 from cli.test_own_data import write_folder
 from running import CONF_DIR, compose_config, initialize_config_dir
@@ -65,3 +65,18 @@ def test_a_row_of_ones_own_that_brings_a_method_keeps_it(tmp_path):
     words = without_alasca(["component=mine"], config, lambda overrides: configs[tuple(overrides)])
     assert words == ["component=mine", "alasca=none"]
     assert without_alasca(["component=mine"], config, lambda overrides: None) == ["component=mine", "alasca=none"]
+
+
+@pytest.mark.parametrize(
+    ("line", "uses"),
+    [
+        ("", True),
+        ("component=uls_ac", True),
+        ("alasca=none", False),
+        ("method=byot alasca=none", False),
+        ("regularizers.alasca=null", False),
+    ],
+)
+def test_only_a_run_that_has_alasca_is_told_of_the_same_without_it(line, uses):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        assert uses_alasca(composed(line.split())[0]) == uses

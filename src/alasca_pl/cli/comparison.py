@@ -12,6 +12,16 @@ Compose = Callable[[Sequence[str]], Mapping[str, Any] | None]
 _OURS = "alasca_pl.alasca."
 
 
+def uses_alasca(config: Mapping[str, Any]) -> bool:
+    """Whether a resolved config has ALASCA or a variant of it, which ``alasca=none`` would leave out."""
+    return bool(_ours(config))
+
+
+def _ours(config: Mapping[str, Any]) -> set[str]:
+    penalties = {name: node for name, node in (config.get("regularizers") or {}).items() if node}
+    return {name for name, node in penalties.items() if str(node.get("_target_", "")).startswith(_OURS)}
+
+
 def without_alasca(overrides: Sequence[str], config: Mapping[str, Any], compose: Compose) -> list[str]:
     """Options of the run without ALASCA that is the same otherwise.
 
@@ -21,7 +31,7 @@ def without_alasca(overrides: Sequence[str], config: Mapping[str, Any], compose:
         compose: Composes other options.
     """
     penalties = {name: node for name, node in (config.get("regularizers") or {}).items() if node}
-    ours = {"alasca"} | {name for name, node in penalties.items() if str(node.get("_target_", "")).startswith(_OURS)}
+    ours = {"alasca"} | _ours(config)
     left_out = [("alasca",), ("ckpt_path",), *(("regularizers", name) for name in ours)]
     if not penalties.keys() - ours:
         # Auxiliary heads are there for ALASCA.

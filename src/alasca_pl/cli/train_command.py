@@ -25,7 +25,7 @@ from alasca_pl.cli.arguments import (
     without_launchers,
 )
 from alasca_pl.cli.common import config_dirs, find_own_parts, is_compiled, one_message, plain_config, quieten
-from alasca_pl.cli.comparison import without_alasca
+from alasca_pl.cli.comparison import uses_alasca, without_alasca
 from alasca_pl.cli.composition import NO_FOLDER, compose_command, given_overrides
 from alasca_pl.cli.doctor_command import doctor
 from alasca_pl.cli.explain import explain
@@ -123,9 +123,9 @@ def _train(cfg: DictConfig) -> float | None:
             log.info("%s", remark)
         record = runs.train(run)
     if run.trainer.is_global_zero and record.metrics:
-        uses_alasca = choices.get("alasca") not in (None, "none")
-        words = map(unquoted, without_alasca(overrides, config, recompose)) if uses_alasca else ()
-        show(render(record, shlex.join(["alasca-train", *config_dirs(), *words]) if uses_alasca else None))
+        compared = uses_alasca(config)
+        words = map(unquoted, without_alasca(overrides, config, recompose)) if compared else ()
+        show(render(record, shlex.join(["alasca-train", *config_dirs(), *words]) if compared else None))
         if record.noise.kind == "none" and choices.get("data") in OWN_DATA and run.folder.samples.is_file():
             trust = ["trust=true"] if runs.needs_trust(overrides, config_dirs()) else []
             audit = shlex.join(["alasca-audit", str(run.folder.path), *trust])
