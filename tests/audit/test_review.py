@@ -116,6 +116,20 @@ def test_no_more_decisions_are_promised_than_there_are_labels(tmp_path: Path):
     assert "another hour, 100 decisions, finds at most" in "\n".join(lines_of_review(many))
 
 
+def test_no_more_finds_are_promised_than_the_audit_leaves(tmp_path: Path):
+    audit, true = make_audit(300)
+    of_top = answers(audit, true, np.arange(30))
+    found, estimate = int(of_top.wrong.sum()), audit.counts["all"]
+    few = review(audit, of_top)
+    assert few.total is None and found < estimate.high
+    assert few.next_hour.high <= estimate.high - found < 0.9 * few.undecided
+    assert few.next_hour.estimate <= max(0.0, estimate.estimate - found)
+    # More was found than the estimate allows, so that it says nothing.
+    low = replace(estimate, estimate=1.0, low=0.0, high=2.0)
+    refuted = review(replace(audit, counts={"all": low}), of_top)
+    assert refuted.next_hour.high > few.next_hour.high
+
+
 def test_the_pace_is_the_median_time_without_pauses(tmp_path: Path):
     audit, _ = make_audit(40)
     times = [0, 4, 8, 12, 16, 20, 24, 2000, 2004]

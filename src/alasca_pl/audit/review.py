@@ -60,7 +60,8 @@ class Review:
         total: Wrong labels among all audited ones, from the random sample; None if too little of it was decided.
         remaining: The same without those found wrong.
         why_no_total: Why there is none.
-        next_hour: Wrong labels that another hour would find, by the last decided ones in the order of suspicion.
+        next_hour: Wrong labels that another hour would find, by the last decided ones in the order of suspicion; not more than
+            seem to be left.
         per_hour: Number of decisions in an hour.
         undecided: Number of labels without a decision.
         pays: Whether another hour is expected to find at least one; None if unknown.
@@ -121,7 +122,7 @@ def review(audit: Audit, decisions: Decisions) -> Review:
         bounded = [float(np.clip(value - found, 0, count - found)) for value in (total.estimate, total.low, total.high)]
         remaining = Total(*bounded)
     per_hour = 3600 / (decisions.seconds or _SECONDS)
-    next_hour = _next_hour(state, per_hour, count, remaining)
+    next_hour = _next_hour(state, per_hour, _left(audit, found, remaining))
     pays = None if next_hour is None else next_hour.high >= 1
     if remaining is not None and remaining.high < 1:
         pays = False
@@ -173,15 +174,25 @@ def _total(audit: Audit, state: npt.NDArray[np.int64]) -> tuple[Total | None, st
     return Total(estimate, float(np.quantile(low, 0.025)), float(np.quantile(high, 0.975))), ""
 
 
-def _next_hour(state: npt.NDArray[np.int64], per_hour: float, count: int, remaining: Total | None) -> Total | None:
+def _left(audit: Audit, found: int, remaining: Total | None) -> Total:
+    """What there is at most to find: by the random sample, or else by the audit's own estimate unless more was found."""
+    if remaining is not None:
+        return Total(remaining.high, remaining.high, remaining.high)
+    count = audit.counts.get("all")
+    if count is None or count.high <= found:
+        return Total(float("inf"), float("inf"), float("inf"))
+    return Total(*(max(0.0, value - found) for value in (count.estimate, count.low, count.high)))
+
+
+def _next_hour(state: npt.NDArray[np.int64], per_hour: float, left: Total) -> Total | None:
     decided = np.flatnonzero((state == 0) | (state == 1))
     if len(decided) < 10:
         return None
     # The ranking falls, so that the last ones in its order are at least as rich as those that follow.
     last = wilson(int((state[decided[-_WINDOW:]] == 1).sum()), min(_WINDOW, len(decided)))
     hour = min(per_hour, float((state == -1).sum()))
-    limit = float("inf") if remaining is None else remaining.high
-    return Total(*(min(hour * value, limit) for value in (last.estimate, last.low, last.high)))
+    rates, limits = (last.estimate, last.low, last.high), (left.estimate, left.low, left.high)
+    return Total(*(min(hour * rate, limit) for rate, limit in zip(rates, limits)))
 
 
 def _transition(
