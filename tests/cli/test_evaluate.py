@@ -45,3 +45,9 @@ def test_other_data_by_name_is_refused_with_what_there_is_instead(run):
     outcome = command(run, "ckpt_path=run", "data=digits", entry="evaluate")
     assert outcome.code == 1 and outcome.err.count("\n") == 2
     assert "data=digits: a checkpoint is measured on the data that it was trained on; data.root=" in outcome.err
+
+
+def test_help_has_no_groups_that_a_checkpoint_fixes(tmp_path):
+    outcome = command(tmp_path, "--help", entry="evaluate")
+    assert outcome.code == 0 and "ckpt_path: ???" in outcome.out and "split=val" in outcome.out
+    assert "volminnet" not in outcome.out
