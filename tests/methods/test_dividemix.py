@@ -117,7 +117,7 @@ def test_losses_without_two_groups_keep_everything():
 def test_losses_that_are_not_finite_stop_the_run():
     losses = two_groups()
     losses[1, 3] = math.nan
-    with pytest.raises(FloatingPointError, match="epoch 12"):
+    with pytest.raises(FloatingPointError, match="before epoch 13"):
         MixtureFilter(N, 2).receive_scan(look(losses), NOW)
 
 
