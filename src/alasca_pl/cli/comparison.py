@@ -14,11 +14,14 @@ _OURS = "alasca_pl.alasca."
 
 def uses_alasca(config: Mapping[str, Any]) -> bool:
     """Whether a resolved config has ALASCA or a variant of it, which ``alasca=none`` would leave out."""
-    return bool(_ours(config))
+    return bool(_ours(_penalties(config)))
 
 
-def _ours(config: Mapping[str, Any]) -> set[str]:
-    penalties = {name: node for name, node in (config.get("regularizers") or {}).items() if node}
+def _penalties(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: node for name, node in (config.get("regularizers") or {}).items() if node}
+
+
+def _ours(penalties: Mapping[str, Any]) -> set[str]:
     return {name for name, node in penalties.items() if str(node.get("_target_", "")).startswith(_OURS)}
 
 
@@ -30,8 +33,8 @@ def without_alasca(overrides: Sequence[str], config: Mapping[str, Any], compose:
         config: Its resolved config.
         compose: Composes other options.
     """
-    penalties = {name: node for name, node in (config.get("regularizers") or {}).items() if node}
-    ours = {"alasca"} | _ours(config)
+    penalties = _penalties(config)
+    ours = {"alasca"} | _ours(penalties)
     left_out = [("alasca",), ("ckpt_path",), *(("regularizers", name) for name in ours)]
     if not penalties.keys() - ours:
         # Auxiliary heads are there for ALASCA.
